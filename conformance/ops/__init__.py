@@ -1,0 +1,14 @@
+"""The ops: what each is called, which arguments it takes, and which facts can be computed about a case of it.
+
+Entries are plain data and small functions; importing them imports neither NumPy nor torch.
+A new op is one file in ``references/``, one entry here, and one file in ``cases/``.
+"""
+
+from __future__ import annotations
+
+from conformance.ops.entry import Argument, Op, ShapeProblem
+from conformance.ops.normalisation import NORMALISATION
+
+OPS: dict[str, Op] = {op.name: op for op in NORMALISATION}
+
+__all__ = ["OPS", "Argument", "Op", "ShapeProblem"]

@@ -1,0 +1,55 @@
+"""What the harness must know about an op before it runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Args = Mapping[str, Any]
+Shape = tuple[int, ...]
+
+
+class ShapeProblem(ValueError):
+    """The arguments and the shape of a case do not fit together; only cases that must raise may have this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One constructor argument as torch names it.
+
+    ``kinds`` lists what a case file may give: "int", "float", "bool", "null", "ints" (a list of integers), or a
+    literal string that the op's ``complete`` understands.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    default: Any
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """An op.
+
+    ``complete(args, shape)`` fills in arguments that follow from the shape (``num_features: null``).
+    ``parameters(args, shape)`` maps parameter names to shapes; ``buffers(args)`` maps buffer names to shapes
+    (``num_batches_tracked`` has shape ``()`` and is int64).
+    ``facts(args, shape)`` are named numbers for use in ``when``.
+    """
+
+    name: str
+    family: str
+    reference: str  # "references.batch_norm:BatchNorm"
+    arguments: tuple[Argument, ...]
+    ranks: tuple[int, ...]  # ranks of the input that the layer accepts
+    complete: Callable[[Args, Shape], dict[str, Any]]
+    parameters: Callable[[Args], dict[str, Shape]]
+    buffers: Callable[[Args], dict[str, Shape]]
+    facts: Callable[[Args, Shape], dict[str, int]]
+    keeps_memory_format: tuple[str, ...] = ()  # memory formats that the output keeps when the input has them
+    about: str = ""
+
+    def defaults(self) -> dict[str, Any]:
+        """The arguments as the constructor has them when none is given."""
+        return {argument.name: argument.default for argument in self.arguments}

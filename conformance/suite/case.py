@@ -1,0 +1,97 @@
+"""The case: one fully spelled out configuration of an op, and what a case file says about it.
+
+These classes are values. They hold no arrays and import neither NumPy nor torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Mode = Literal["train", "eval"]
+Dtype = Literal["float64", "float32", "bfloat16", "float16", "int64"]
+Layout = Literal["contiguous", "channels_last", "channels_last_3d", "transposed", "strided"]
+ParamsKind = Literal["random", "default", "some_zero", "negative"]
+BuffersKind = Literal["random", "default"]
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """A place in a case file; lines and columns count from 1."""
+
+    file: str
+    line: int
+    col: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.col}"
+
+
+class Raises(msgspec.Struct, frozen=True):
+    """The exception that a case must end in: the class name and a regular expression for its message."""
+
+    type: str
+    match: str
+
+
+class Tolerance(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An explicit tolerance that replaces (or, for ``budget``, scales) the allowance of one quantity."""
+
+    rtol: float | None = None
+    atol: float | None = None
+    ulp: float | None = None
+    budget: float | None = None
+    origin: str = ""  # "file:line", for the report
+
+
+class Divergence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A deviation that we know of: whose, since when, why, and how large it may be.
+
+    ``size`` maps a quantity to the range of its error relative to the data, max|error| / max|reference|.
+    Below the range the divergence is no longer seen there ("fixed"), above it the case fails.
+    ``precision`` names a precision class that the quantities must then meet instead of class A.
+    ``raises`` states that the backend raises here, where the definition has a value.
+    """
+
+    id: str
+    when: dict[str, Any]
+    why: str
+    see: str = ""
+    size: dict[str, tuple[float, float]] = {}
+    precision: Literal["B", "float32"] | None = None
+    quantities: tuple[str, ...] = ()  # the quantities that `precision` covers; empty: all
+    raises: Raises | None = None
+    always: bool = True  # False: some of the matching cases agree with the definition by luck of their data
+    origin: Origin
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One configuration of one op.  ``key`` hashes all fields but the descriptive ones (see suite.identity)."""
+
+    id: str
+    key: str
+    op: str
+    args: dict[str, Any]  # every constructor argument, complete
+    shape: tuple[int, ...]  # of the input of each step
+    dtype: Dtype = "float32"  # of the input
+    param_dtype: Dtype = "float32"  # of parameters and buffers
+    layout: Layout = "contiguous"  # of the input
+    grad_layout: Layout = "contiguous"  # of the upstream gradient
+    requires_grad: bool = True  # of the input
+    data: str = "normal"  # a name of conformance.inputs.GENERATORS
+    params: ParamsKind = "random"
+    buffers: BuffersKind = "random"
+    steps: tuple[Mode, ...] = ("train",)
+    seed: int = 0
+    robustness: bool = False  # more than 20 % may be undetermined
+    raises: Raises | None = None
+    tolerance: dict[str, Tolerance] = {}
+    # descriptive, not part of the key
+    about: str = ""
+    group: str = ""
+    marks: tuple[str, ...] = ()  # "slow"
+    divergences: tuple[str, ...] = ()  # ids whose static conditions hold for this case
+    origin: Origin
+
+
+DESCRIPTIVE = ("id", "key", "about", "group", "marks", "divergences", "origin")
