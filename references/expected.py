@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
@@ -20,13 +20,16 @@ class Quantity:
     scale: same shape; the absolute error d(.) that a correct implementation may have before it is rounded on
         store.  inf where nothing is promised.
     stored: name of the format in which the backend stores the quantity; "int64" is compared exactly.
-    undetermined: same shape, or None; True where the allowed error swamps the statistics (numerics, 2.5).
+    undetermined: same shape, or None; True where the allowed error swamps the statistics, or where a sum may
+        overflow in the compute format.
+    any_nonfinite: where the value is NaN, an infinity is as good (running statistics of a slice that holds one).
     """
 
     value: Array
     scale: Array
     stored: str
     undetermined: Array | None = None
+    any_nonfinite: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,6 @@ class Expected:
     n: int = 0  # elements reduced into one statistic
     kappa: float | None = None  # rms(x) / std(x), worst slice
     undetermined_slices: float = 0.0  # fraction
-    notes: dict[str, float] = field(default_factory=dict)
 
 
 class Reference(Protocol):
@@ -60,7 +62,7 @@ def run(
     buffers: Mapping[str, Array],
     modes: Sequence[Mode],
 ) -> list[Expected]:
-    """Every step of a schedule; buffers and their error scale carry on from step to step (numerics, 2.4)."""
+    """Every step of a schedule; buffers and their error scale carry on from step to step."""
     state = reference.initial(buffers)
     results = []
     for (x, grad_output), mode in zip(inputs, modes, strict=True):
