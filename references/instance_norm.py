@@ -6,6 +6,8 @@ towards the average over the batch of the per-sample statistics; ``num_batches_t
 
 from __future__ import annotations
 
+from math import prod
+
 from references.fold import Fold
 from references.running import Running
 
@@ -14,14 +16,26 @@ class InstanceNorm(Running):
     """x: (N, C, *spatial), or (C, *spatial) unbatched, and y alike; weight, bias and running buffers: (C,)."""
 
     counts_batches = False
-
-    def __init__(self, *given: object, spatial: int | None = None) -> None:
-        super().__init__(*given)  # type: ignore[arg-type]  # same arguments as every reference
-        self.spatial = spatial
+    spatial: int
 
     def fold(self, shape: tuple[int, ...]) -> Fold:
-        kept = len(shape) - self.spatial if self.spatial else 2
-        slices = 1
-        for size in shape[:kept]:
-            slices *= size
-        return Fold(shape, tuple(range(len(shape))), slices, (kept - 1,))
+        kept = len(shape) - self.spatial
+        return Fold(shape, tuple(range(len(shape))), prod(shape[:kept]), (kept - 1,))
+
+
+class InstanceNorm1d(InstanceNorm):
+    """x: (N, C, L) or (C, L)."""
+
+    spatial = 1
+
+
+class InstanceNorm2d(InstanceNorm):
+    """x: (N, C, H, W) or (C, H, W)."""
+
+    spatial = 2
+
+
+class InstanceNorm3d(InstanceNorm):
+    """x: (N, C, D, H, W) or (C, D, H, W)."""
+
+    spatial = 3

@@ -175,7 +175,7 @@ class Normalisation:
         determined = ~(f.undetermined | f.out_of_range) if f.s.size else np.ones(1, bool)
         return Expected(
             quantities,
-            {name: _as_state(buffer) for name, buffer in after.items()},
+            {name: buffer if buffer is state[name] else _as_state(buffer) for name, buffer in after.items()},
             n=f.fold.elements,
             kappa=_conditioning(f),
             undetermined_slices=float(1 - determined.mean()),

@@ -88,7 +88,7 @@ def _instance_norm(spatial: int) -> Op:
     return Op(
         name=f"InstanceNorm{spatial}d",
         family="instance_norm",
-        reference="references.instance_norm:InstanceNorm",
+        reference=f"references.instance_norm:InstanceNorm{spatial}d",
         arguments=(
             Argument("num_features", ("int", "null"), None, "C; null takes the channel axis of the shape"),
             _EPS,

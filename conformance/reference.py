@@ -1,0 +1,24 @@
+"""From a case to its reference."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from conformance.ops import OPS
+from conformance.suite.case import Case
+from references.expected import Reference
+from references.rounding import Class, precision
+
+
+def reference_class(op: str) -> type:
+    """The class that an op's entry names, such as ``references.batch_norm:BatchNorm``."""
+    module, name = OPS[op].reference.split(":")
+    found: type = getattr(import_module(module), name)
+    return found
+
+
+def build_reference(case: Case, label: Class = "A", *, of: type | None = None) -> Reference:
+    """The reference of a case under a precision class; ``of`` puts another class, such as a mistake, in its place."""
+    dtype = "float32" if case.dtype == "int64" else case.dtype
+    built: Reference = (of or reference_class(case.op))(case.args, dtype, case.param_dtype, precision(dtype, label))
+    return built
