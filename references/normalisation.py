@@ -21,7 +21,7 @@ may be perturbed by A(n) U, and every intermediate is rounded (Higham, Accuracy 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -128,6 +128,10 @@ class Normalisation:
 
     def input_gradient(self, f: Forward, gy: Array, S1: Array, S2: Array) -> Array:
         return f.s * (gy * f.w - S1 - f.xh * S2)
+
+    def constant_input_gradient(self, f: Forward, gy: Array) -> Array:
+        """The statistics come from running buffers and do not depend on x."""
+        return f.s * (gy * f.w)
 
     def weight_gradient(self, f: Forward, gy: Array) -> Array:
         return f.fold.gather(gy * f.xh)
@@ -265,8 +269,7 @@ class Normalisation:
         g = gy * f.w
         absg, absxh = np.abs(g), np.abs(f.xh)
         if f.constant:
-            S1 = S2 = np.zeros_like(f.m)
-            gx = self.input_gradient(f, gy, S1, S2)
+            gx = self.constant_input_gradient(f, gy)
             dgx = np.abs(gx) * (f.rho + 3 * U) + f.s * t + t
         else:
             A = p.A(n)
@@ -322,7 +325,7 @@ def _as_state(buffer: Quantity) -> Quantity:
     if buffer.stored == "int64":
         return buffer
     storage: Format = FORMATS[buffer.stored]
-    return Quantity(buffer.value, buffer.scale + storage.u * np.abs(buffer.value) + storage.eta, buffer.stored)
+    return replace(buffer, scale=buffer.scale + storage.u * np.abs(buffer.value) + storage.eta)
 
 
 def _conditioning(f: Forward) -> float | None:

@@ -1,0 +1,61 @@
+"""The error that is allowed in a stored quantity: what the reference permits, and one rounding on store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conformance.suite.case import Case, Tolerance
+from references.expected import Quantity
+from references.rounding import FORMATS, Format
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """allowed: per element, inf where nothing is promised.  source: where it comes from, for the reader."""
+
+    allowed: Array
+    source: str
+
+
+def storage_rounding(reference: Array, stored: Format) -> Array:
+    """What rounding on store alone may cost: u |ref| + eta."""
+    rounding: Array = stored.u * np.abs(reference) + stored.eta
+    return rounding
+
+
+def ulp(reference: Array, stored: Format) -> Array:
+    """The distance between neighbouring numbers of the format at the reference."""
+    _, exponent = np.frexp(np.abs(reference).astype(np.float64))
+    spacing: Array = np.maximum(np.ldexp(stored.u, exponent), stored.eta)
+    return spacing
+
+
+def tolerance_for(case: Case, quantity: str) -> Tolerance | None:
+    """The explicit tolerance of a case for a quantity; names in the case file may hold wildcards."""
+    for pattern, tolerance in case.tolerance.items():
+        if fnmatchcase(quantity, pattern):
+            return tolerance
+    return None
+
+
+def allowance(quantity: Quantity, label: str, tolerance: Tolerance | None = None) -> Allowance:
+    """d(Q) + u |Q| + eta, or what an explicit tolerance of the case file puts in its place."""
+    stored = FORMATS[quantity.stored]
+    model = quantity.scale + storage_rounding(quantity.value, stored)
+    if tolerance is None:
+        return Allowance(model, f"model, class {label}")
+    source = f"tolerance, {tolerance.origin}"
+    if tolerance.budget is not None:
+        return Allowance(model * tolerance.budget, source)
+    size = np.abs(quantity.value)
+    allowed = (tolerance.atol or 0.0) + (tolerance.rtol or 0.0) * size
+    if tolerance.ulp is not None:
+        allowed = allowed + tolerance.ulp * ulp(quantity.value, stored)
+    return Allowance(np.where(np.isinf(quantity.scale), np.inf, allowed), source)

@@ -1,0 +1,206 @@
+"""From figures to a verdict."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from conformance.judge.allowance import tolerance_for
+from conformance.judge.compare import compare
+from conformance.judge.expectation import Expectation
+from conformance.judge.structure import compare_structure, expected_structure
+from conformance.observation import Observation, Raised
+from conformance.record import Figure, Verdict
+from conformance.suite.case import Case, Divergence, Raises
+from references.rounding import Class
+
+#: A case of which more than this fraction is undetermined tests nothing, unless it says that robustness is its subject.
+UNDETERMINED_LIMIT = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict, one sentence that a person can act on, and the worst figure of each quantity, worst first."""
+
+    verdict: Verdict
+    reason: str = ""
+    figures: tuple[Figure, ...] = ()
+    divergence: str = ""
+
+
+def judge(
+    case: Case,
+    expectation: Expectation,
+    observation: Observation,
+    observes: tuple[str, ...] = (),
+    divergences: Sequence[Divergence] = (),
+) -> Judgement:
+    """The verdict of one observation.
+
+    observes: the prefixes of the quantities that the backend can show; empty means all.
+    divergences: those whose conditions hold for this case, this backend and its versions.
+    """
+    if case.raises is not None:
+        return _judge_refusal(case.raises, observation.raised, divergences)
+    if observation.raised is not None:
+        return _judge_exception(observation.raised, divergences)
+    if not case.robustness and (share := expectation.undetermined()) > UNDETERMINED_LIMIT:
+        return Judgement(
+            "error",
+            f"bad case: {share:.0%} of its slices are undetermined; change its data, or mark it `robustness: true`",
+        )
+    figures = figures_of(case, expectation, observation, observes, "A")
+    bad = [figure for figure in figures if not figure.ok]
+    if not bad:
+        return _judge_agreement(figures, divergences)
+    return _judge_deviation(case, expectation, observation, observes, figures, divergences)
+
+
+def figures_of(
+    case: Case, expectation: Expectation, observation: Observation, observes: tuple[str, ...], label: Class
+) -> tuple[Figure, ...]:
+    """The worst figure of each quantity over all steps, worst first; every step's budget is kept beside it."""
+    by_name: dict[str, list[Figure]] = {}
+    structure = expected_structure(case)
+    for number, (expected, seen) in enumerate(zip(expectation.steps(label), observation.steps, strict=True)):
+        for name, quantity in expected.quantities.items():
+            if not expectation.wanted(name) or (observes and not name.startswith(observes)):
+                continue
+            if name in seen.arrays:
+                tolerance = tolerance_for(case, name)
+                figure = compare(name, quantity, seen.arrays[name], number, expected, label, tolerance)
+            else:
+                figure = Figure(
+                    quantity=name, step=number, budget=None, got="nothing", expected="an array", source="structure", ok=False
+                )
+            by_name.setdefault(name, []).append(figure)
+        for figure in compare_structure(structure, seen.structure, number):
+            by_name.setdefault(figure.quantity, []).append(figure)
+    worst = [_worst(steps) for steps in by_name.values()]
+    return tuple(sorted(worst, key=_badness, reverse=True))
+
+
+def _badness(figure: Figure) -> tuple[bool, float]:
+    return not figure.ok, float("inf") if figure.budget is None and not figure.ok else figure.budget or 0.0
+
+
+def _worst(steps: list[Figure]) -> Figure:
+    worst = max(steps, key=_badness)
+    over = [step.relative for step in steps if not step.ok]
+    relative = worst.relative if None in over or not over else max(size for size in over if size is not None)
+    return msgspec.structs.replace(
+        worst, budgets=tuple(step.budget for step in steps) if len(steps) > 1 else (), relative=relative
+    )
+
+
+def describe(figure: Figure) -> str:
+    """One figure in one sentence."""
+    place = f"step {figure.step} {figure.quantity}"
+    if figure.budget is None:
+        at = f" at {list(figure.index)}" if figure.index else ""
+        return f"{place}: got {figure.got}{at}, expected {figure.expected}"
+    return (
+        f"{place}: error {figure.budget:.3g} x allowed at {list(figure.index)}: got {figure.got}, "
+        f"expected {figure.expected} ({figure.ulps:.3g} ulp), {figure.exceeding} of {figure.size} values"
+    )
+
+
+# ---- exceptions -----------------------------------------------------------------------------------------------------
+
+
+def _is(raised: Raised, raises: Raises) -> bool:
+    return raised.type == raises.type and re.search(raises.match, raised.message) is not None
+
+
+def _at(raised: Raised) -> str:
+    return "construction" if raised.step < 0 else f"step {raised.step}"
+
+
+def _judge_refusal(raises: Raises, raised: Raised | None, divergences: Sequence[Divergence]) -> Judgement:
+    wanted = f"{raises.type} matching {raises.match!r}"
+    if raised is not None and _is(raised, raises):
+        return Judgement("pass")
+    got = f"{raised.type} in {_at(raised)}: {_first_line(raised.message)}" if raised else "no exception"
+    for divergence in divergences:
+        expected = divergence.raises
+        if (expected is None and raised is None) or (expected and raised and _is(raised, expected)):
+            return Judgement("known", f"{divergence.why} (got {got})", divergence=divergence.id)
+    return Judgement("fail", f"expected {wanted}, got {got}")
+
+
+def _judge_exception(raised: Raised, divergences: Sequence[Divergence]) -> Judgement:
+    got = f"{raised.type} in {_at(raised)}: {_first_line(raised.message)}"
+    for divergence in divergences:
+        if divergence.raises is not None and _is(raised, divergence.raises):
+            return Judgement("known", f"{divergence.why} (got {got})", divergence=divergence.id)
+    return Judgement("error", f"{got}; the definition has a value here")
+
+
+def _first_line(message: str) -> str:
+    return message.strip().splitlines()[0] if message.strip() else "(no message)"
+
+
+# ---- values ---------------------------------------------------------------------------------------------------------
+
+
+def _judge_agreement(figures: tuple[Figure, ...], divergences: Sequence[Divergence]) -> Judgement:
+    for divergence in divergences:
+        if divergence.always:
+            reason = f"divergence {divergence.id} ({divergence.origin}) is no longer seen here: delete it or narrow its range"
+            return Judgement("fixed", reason, figures, divergence.id)
+    return Judgement("pass", "", figures)
+
+
+def _judge_deviation(
+    case: Case,
+    expectation: Expectation,
+    observation: Observation,
+    observes: tuple[str, ...],
+    figures: tuple[Figure, ...],
+    divergences: Sequence[Divergence],
+) -> Judgement:
+    """Known where every deviating quantity is explained by a declared divergence within its size; else a failure."""
+    notes, used = [], []
+    for figure in (figure for figure in figures if not figure.ok):
+        explained, note = False, ""
+        for divergence in divergences:
+            explained, said = _explains(divergence, figure, case, expectation, observation, observes)
+            note = note or said
+            if explained:
+                used.append(divergence)
+                break
+        if not explained:
+            notes.append(describe(figure) + (f"; {note}" if note else ""))
+    if notes:
+        return Judgement("fail", notes[0], figures)
+    names = list(dict.fromkeys(divergence.id for divergence in used))
+    return Judgement("known", used[0].why, figures, ",".join(names))
+
+
+def _explains(
+    divergence: Divergence,
+    figure: Figure,
+    case: Case,
+    expectation: Expectation,
+    observation: Observation,
+    observes: tuple[str, ...],
+) -> tuple[bool, str]:
+    """Whether a divergence accounts for a figure that is over its allowance, and if nearly, what is in the way."""
+    where = f"divergence {divergence.id} ({divergence.origin})"
+    if figure.quantity in divergence.size:
+        low, high = divergence.size[figure.quantity]
+        size = float("inf") if figure.relative is None else figure.relative
+        if size > high:
+            return False, f"{where} allows {high:g} of the data, this is {size:.3g}"
+        if size < low:
+            return False, f"{where} declares at least {low:g} of the data, this is {size:.3g}: narrow its range"
+        return True, ""
+    covered = not divergence.quantities or figure.quantity in divergence.quantities
+    if divergence.precision is not None and covered and figure.source != "structure":
+        again = figures_of(case, expectation, observation, observes, divergence.precision)
+        fits = next(other for other in again if other.quantity == figure.quantity)
+        return fits.ok, "" if fits.ok else f"{where} claims class {divergence.precision}, which this exceeds"
+    return figure.quantity in divergence.quantities and figure.source in ("structure", "exact"), ""
