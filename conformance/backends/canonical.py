@@ -1,0 +1,130 @@
+"""ONNX models whose names follow from their structure alone, and parts of models.
+
+An exporter numbers values and nodes by everything that it met on the way.  Renaming them makes the messages of a
+runtime repeatable, and makes the same graph the same bytes whether it was exported alone or among others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+
+Renaming = dict[str, str]
+
+
+def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model with inputs x0.., outputs y0.., initializers c0.., other values v0.., nodes ``Type_0``.."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    graph.ClearField("doc_string")
+    graph.ClearField("metadata_props")
+    graph.ClearField("value_info")  # inferred again by whoever loads the model
+    graph.name = "main"
+
+    used = {name: place for place, name in enumerate(_names_in_order_of_use(graph))}
+    kept = sorted((constant for constant in graph.initializer if constant.name in used), key=lambda c: used[c.name])
+    renaming = {value.name: f"x{place}" for place, value in enumerate(graph.input)}
+    renaming |= {constant.name: f"c{place}" for place, constant in enumerate(kept)}
+    made = [name for node in _all_nodes(graph) for name in node.output if name and name not in renaming]
+    renaming |= {name: f"v{place}" for place, name in enumerate(made)}
+    outputs = {value.name: f"y{place}" for place, value in enumerate(graph.output)}
+    renaming |= {name: new for name, new in outputs.items() if name in made}
+
+    constants = [_renamed_constant(constant, renaming[constant.name]) for constant in kept]
+    del graph.initializer[:]
+    graph.initializer.extend(constants)
+    _rename(graph, renaming)
+    for place, node in enumerate(_all_nodes(graph)):
+        node.name = f"{node.op_type}_{place}"
+    return result
+
+
+def part(model: onnx.ModelProto, source: str, result: str) -> onnx.ModelProto:
+    """The part of a model that computes one graph output from one graph input.
+
+    Raises:
+        ValueError: the output needs another input as well.
+    """
+    nodes, needed = _ancestors(model.graph, result)
+    sources = [value for value in model.graph.input if value.name == source]
+    strangers = sorted(value.name for value in model.graph.input if value.name in needed and value.name != source)
+    if strangers:
+        raise ValueError(f"output {result} also depends on {', '.join(strangers)}")
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    for field in ("node", "input", "output", "initializer", "value_info"):
+        graph.ClearField(field)
+    graph.node.extend(nodes)
+    graph.input.extend(sources)
+    graph.output.extend(value for value in model.graph.output if value.name == result)
+    graph.initializer.extend(constant for constant in model.graph.initializer if constant.name in needed)
+    return canonical(made)
+
+
+def _ancestors(graph: onnx.GraphProto, result: str) -> tuple[list[onnx.NodeProto], set[str]]:
+    """The nodes that a value depends on, in their order, and the names of all values that they use or make."""
+    needed = {result}
+    nodes = []
+    for node in reversed(graph.node):  # a graph is sorted: makers stand before users
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(_uses(node))
+    return nodes[::-1], needed
+
+
+def _uses(node: onnx.NodeProto) -> Iterator[str]:
+    """The values that a node reads, those that its subgraphs read from outside included (and some of their own)."""
+    yield from (name for name in node.input if name)
+    for inner in _subgraphs(node):
+        for nested in inner.node:
+            yield from _uses(nested)
+        yield from (value.name for value in inner.output)
+
+
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == onnx.AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for inner in _subgraphs(node):
+            yield from _all_nodes(inner)
+
+
+def _names_in_order_of_use(graph: onnx.GraphProto) -> list[str]:
+    names = [name for node in graph.node for name in _uses(node)]
+    return list(dict.fromkeys([*names, *(value.name for value in graph.output)]))
+
+
+def _renamed_constant(constant: onnx.TensorProto, name: str) -> onnx.TensorProto:
+    renamed = onnx.TensorProto()
+    renamed.CopyFrom(constant)
+    renamed.name = name
+    for field in ("doc_string", "metadata_props"):
+        if field in onnx.TensorProto.DESCRIPTOR.fields_by_name:  # metadata_props is younger than TensorProto
+            renamed.ClearField(field)
+    return renamed
+
+
+def _rename(graph: onnx.GraphProto, renaming: Renaming) -> None:
+    for value in (*graph.input, *graph.output):
+        value.name = renaming.get(value.name, value.name)
+        for field in ("doc_string", "metadata_props"):
+            if field in onnx.ValueInfoProto.DESCRIPTOR.fields_by_name:
+                value.ClearField(field)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [renaming.get(name, name) for name in names]
+        node.ClearField("doc_string")
+        if "metadata_props" in onnx.NodeProto.DESCRIPTOR.fields_by_name:
+            node.ClearField("metadata_props")
+        for inner in _subgraphs(node):
+            _rename(inner, renaming)

@@ -1,0 +1,111 @@
+"""From a case to a torch module with the parameters and buffers of its inputs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from conformance.backends.tensors import dtype_of, to_tensor
+from conformance.inputs import Inputs
+from conformance.observation import Array, Unsupported
+from conformance.ops import OPS
+from conformance.suite.case import Case
+
+Factory = Callable[..., torch.nn.Module]
+
+
+class StateMismatch(Exception):  # noqa: N818 - shown as the observed exception of a module under test
+    """The module's parameters or buffers are not those that the op has."""
+
+
+def factory_of(op: str) -> Factory:
+    """The class of torch.nn with the op's name.
+
+    Raises:
+        Unsupported: this torch has none.
+    """
+    found = getattr(torch.nn, op, None)
+    if found is None:
+        raise Unsupported(f"torch {torch.__version__} has no torch.nn.{op}")
+    made: Factory = found
+    return made
+
+
+def arguments(case: Case, factory: Factory) -> dict[str, Any]:
+    """The case's arguments as this factory takes them.
+
+    An argument that the factory does not know is dropped when it has the op's default value, which then changes nothing
+    (``bias`` of BatchNorm2d is younger than BatchNorm2d).
+
+    Raises:
+        Unsupported: the factory lacks an argument that matters.
+    """
+    known = _signature(factory)
+    if known is None:
+        return dict(case.args)
+    defaults = OPS[case.op].defaults() if case.op in OPS else {}
+    kept = {}
+    for name, value in case.args.items():
+        if name in known:
+            kept[name] = value
+        elif name not in defaults or value != defaults[name]:
+            title = getattr(factory, "__name__", repr(factory))
+            raise Unsupported(f"{title} takes no argument {name!r}, and the case needs {name}={value!r}")
+    return kept
+
+
+def _signature(factory: Factory) -> frozenset[str] | None:
+    """The names of the arguments, or None where any name is taken (or nothing can be known)."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(parameter.name for parameter in parameters)
+
+
+def build(case: Case, factory: Factory | None = None, device: str = "cpu") -> torch.nn.Module:
+    """The module as its constructor leaves it, in ``param_dtype`` and on the device.
+
+    Without a factory it is the class of torch.nn with the op's name.  Raises whatever the constructor raises.
+    """
+    make = factory if factory is not None else factory_of(case.op)
+    module = make(**arguments(case, make))
+    if case.param_dtype == "int64":  # modules refuse to be converted to integers
+        return module.to(device=device)
+    return module.to(device=device, dtype=dtype_of(case.param_dtype))
+
+
+def load_state(module: torch.nn.Module, case: Case, inputs: Inputs) -> None:
+    """Put the parameters and buffers of the inputs into the module, bit for bit.
+
+    Where the case asks for the defaults, those that the constructor made stay, so that they are tested too.
+
+    Raises:
+        StateMismatch: a parameter or buffer is missing, is one too many, or has another shape or dtype.
+    """
+    parameters = dict(module.named_parameters())
+    buffers = dict(module.named_buffers())
+    unknown = sorted(set(parameters) - set(inputs.params))
+    if unknown:
+        raise StateMismatch(f"{case.op} with these arguments has no parameter {', '.join(unknown)}, this module does")
+    _load("parameter", parameters, inputs.params, keep=case.params == "default")
+    _load("buffer", buffers, inputs.buffers, keep=case.buffers == "default")
+
+
+def _load(kind: str, own: Mapping[str, torch.Tensor], given: Mapping[str, Array], *, keep: bool) -> None:
+    for name, array in given.items():
+        if name not in own:
+            has = ", ".join(own) or "none"
+            raise StateMismatch(f"no {kind} {name!r} in this module (it has: {has})")
+        tensor, wanted = own[name], to_tensor(array)
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            found, expected = (f"{t.dtype} of shape {tuple(t.shape)}" for t in (tensor, wanted))
+            raise StateMismatch(f"{kind} {name!r} is {found}, expected {expected}")
+        if not keep:
+            with torch.no_grad():
+                tensor.copy_(wanted)

@@ -1,0 +1,56 @@
+"""One ONNX model and one array through onnxruntime on the CPU: one thread, graph optimisations as by default."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from math import prod
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from conformance.backends.tensors import BFLOAT16, Array
+
+_QUIET = 4  # only what is fatal; errors come as exceptions anyway
+
+
+def load_model(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """A session for a model that is well formed.  Raises the words of the checker or of the runtime."""
+    onnx.checker.check_model(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _QUIET
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def run_model(session: onnxruntime.InferenceSession, x: Array) -> tuple[Array, float]:
+    """The first output and the seconds that it took.  The runtime is given a copy of x, and a copy is taken from it."""
+    value = _to_value(x)
+    feed = {given.name: value for given in session.get_inputs()}
+    started = time.perf_counter()
+    output = session.run_with_ort_values(None, feed)[0]
+    seconds = time.perf_counter() - started
+    return _to_array(output), seconds
+
+
+def _to_value(array: Array) -> onnxruntime.OrtValue:
+    copied = np.array(array, order="C", copy=True)
+    if copied.dtype != BFLOAT16:
+        return onnxruntime.OrtValue.ortvalue_from_numpy(copied)
+    bits = copied.view(np.uint16)
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, onnx.TensorProto.BFLOAT16)
+
+
+def _to_array(value: onnxruntime.OrtValue) -> Array:
+    if value.data_type() != "tensor(bfloat16)":
+        plain: Array = np.array(value.numpy(), order="C", copy=True)
+        return plain
+    # onnxruntime has no NumPy type for bfloat16, but says where the values lie
+    shape = tuple(value.shape())
+    count = prod(shape)
+    raw = ctypes.string_at(value.data_ptr(), count * BFLOAT16.itemsize) if count else b""
+    array: Array = np.frombuffer(raw, np.uint16).copy().view(BFLOAT16).reshape(shape)
+    return array
