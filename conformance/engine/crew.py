@@ -1,0 +1,123 @@
+"""The workers of a run together: started, fed from the schedule, watched, replaced, dismissed."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import msgspec
+
+from conformance.engine.limits import Limits
+from conformance.engine.messages import Finished, FromWorker, Loading, Note, Ready, Setup, UnitDone
+from conformance.engine.plan import Plan
+from conformance.engine.schedule import Schedule
+from conformance.engine.worker import Event, Worker
+from conformance.errors import InternalError
+
+TICK = 0.25  # seconds between two looks at the limits
+
+
+class Crew:
+    """Up to ``size`` worker processes at work on one schedule."""
+
+    def __init__(self, plan: Plan, schedule: Schedule, *, size: int, limits: Limits, tools: str) -> None:
+        self._plan = plan
+        self._schedule = schedule
+        self._size = size
+        self._limits = limits
+        self._folder = tempfile.TemporaryDirectory(prefix="conformance-")
+        self._setup = Setup(tools=tools, backends=plan.backends, divergences=dict(plan.divergences), log="")
+        self._inbox: SimpleQueue[Event] = SimpleQueue()
+        self._workers: list[Worker] = []
+        self._started = 0
+        self._loading: dict[Worker, str] = {}
+
+    def work(self) -> Iterator[Ready | Finished | Note]:
+        """Yield what the workers say until every pair has its record; the schedule has heard it already.
+
+        Raises:
+            InternalError: a worker cannot even start.
+        """
+        looked = 0.0
+        while not self._schedule.complete:
+            self._employ()
+            with suppress(Empty):
+                yield from self._hear(*self._inbox.get(timeout=TICK))
+            if time.monotonic() > looked + TICK:
+                looked = time.monotonic()
+                for worker in self._workers:
+                    worker.watch()
+
+    def dismiss(self) -> None:
+        """End every worker."""
+        for worker in self._workers:
+            worker.dismiss()
+        self._workers.clear()
+        self._folder.cleanup()
+
+    def _start(self) -> None:
+        self._started += 1
+        log = str(Path(self._folder.name) / f"worker-{self._started}.log")
+        setup = msgspec.structs.replace(self._setup, log=log)
+        self._workers.append(Worker(setup, self._plan, self._limits, self._inbox))
+
+    def _employ(self) -> None:
+        """Give every idle worker a unit; start a worker while there is more to do than hands."""
+        for worker in list(self._workers):
+            if not worker.ready or worker.unit is not None:
+                continue
+            unit = self._schedule.next_unit()
+            if unit is None:
+                break
+            if unit.alone and not worker.fresh:
+                self._schedule.put_back(unit)
+                self._dismiss(worker)  # its replacement, started below, has nothing before it
+                continue
+            worker.give(unit)
+        starting = sum(not worker.ready for worker in self._workers)
+        while len(self._workers) < self._size and starting < self._schedule.waiting:
+            self._start()
+            starting += 1
+
+    def _dismiss(self, worker: Worker) -> None:
+        self._workers.remove(worker)
+        self._loading.pop(worker, None)
+        worker.dismiss()
+
+    def _hear(self, worker: Worker, message: FromWorker | None) -> Iterator[Ready | Finished | Note]:
+        if worker not in self._workers:
+            return  # the last words of one that was dismissed
+        if message is None:
+            yield from self._bury(worker)
+            return
+        worker.hear(message)
+        match message:
+            case Loading(backend=backend):
+                self._loading[worker] = backend
+            case Finished(record=record):
+                self._schedule.finished(record)
+                yield message
+            case Ready() | Note():
+                yield message
+            case UnitDone() if worker.heavy:
+                self._dismiss(worker)
+            case _:
+                pass
+
+    def _bury(self, worker: Worker) -> Iterator[Note]:
+        ending = worker.ending()
+        unit = worker.unit
+        loading = self._loading.get(worker, "")
+        self._dismiss(worker)
+        if not worker.ready:
+            place = f"while it loaded {loading}" if loading else "before it loaded anything"
+            raise InternalError(f"a worker could not start: {ending.reason} {place}", hint=ending.detail)
+        if unit is not None:
+            notes = len(self._schedule.notes)
+            self._schedule.ended(unit, ending)
+            for text in self._schedule.notes[notes:]:
+                yield Note(text)

@@ -1,0 +1,183 @@
+"""A run from plan to footer: workers or this process, records in order into the store, every pair accounted for."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import Counter
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from conformance.engine.crew import Crew
+from conformance.engine.limits import Limits, default_workers
+from conformance.engine.messages import Finished, Note, Ready
+from conformance.engine.plan import Plan
+from conformance.engine.schedule import Schedule
+from conformance.engine.store import Store, StoredRun
+from conformance.errors import UsageError
+from conformance.record import Footer, Header, Record
+
+STANDARD_TOOLS = "conformance.engine.tools:standard"
+
+
+class Listener(Protocol):
+    """Who watches a run go by: a progress bar."""
+
+    def began(self, header: Header, done: int) -> None:
+        """The header is known; so many records were there already."""
+
+    def recorded(self, record: Record) -> None:
+        """A record, as it is written."""
+
+    def noted(self, text: str) -> None:
+        """Something worth knowing that changes no verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a run is executed; changes no record."""
+
+    workers: int = field(default_factory=default_workers)
+    in_process: bool = False
+    limits: Limits = field(default_factory=Limits)
+    tools: str = STANDARD_TOOLS
+
+
+def machine() -> dict[str, str]:
+    """What a header says about this machine."""
+    return {"system": platform.system(), "machine": platform.machine(), "python": platform.python_version()}
+
+
+def run(plan: Plan, store: Store, header: Header, listener: Listener, how: How) -> StoredRun:
+    """Run what is left of a plan and return the whole run.
+
+    ``header`` holds what the caller knows (command, extra); the rest is filled in from the first worker.
+    A KeyboardInterrupt leaves the store without a footer and everything that was done in it, and goes on up.
+
+    Raises:
+        UsageError: a resumed run does not fit this plan or these versions.
+        InternalError: the records do not add up.
+    """
+    if store.header is not None and store.header.suite != plan.digest:
+        raise UsageError(
+            f"the cases or backends changed since the run in {store.path} began: it cannot be resumed",
+            hint="start a new run: conformance run",
+        )
+    return _Run(plan, store, header, listener).carry_out(how)
+
+
+class _Run:
+    """A run under way: what the workers say becomes a header, records in order, and a footer."""
+
+    def __init__(self, plan: Plan, store: Store, header: Header, listener: Listener) -> None:
+        self._plan = plan
+        self._store = store
+        self._header = header
+        self._listener = listener
+        self._schedule = Schedule(plan, store.done)
+        self._records: list[Record] = []
+        self._introduced = False
+
+    def carry_out(self, how: How) -> StoredRun:
+        started = time.perf_counter()
+        events = (_in_process if how.in_process else _in_workers)(self._plan, self._schedule, how)
+        try:
+            for event in events:
+                match event:
+                    case Ready():
+                        self._introduce(event)
+                    case Note(text=text):
+                        self._listener.noted(text)
+                    case Finished():
+                        self._write()
+            self._write()
+            self._plan.check_complete(self._records)
+            footer = Footer(
+                records=len(self._records),
+                verdicts=dict(Counter(record.verdict for record in self._records)),
+                seconds=round(time.perf_counter() - started, 3),
+            )
+            self._store.finish(footer)
+        except BaseException:
+            self._store.keep(self._schedule.held())
+            raise
+        finally:
+            events.close()
+            self._store.close()
+        assert self._store.header is not None
+        return StoredRun(self._store.header, tuple(self._records), footer, self._store.path)
+
+    def _write(self) -> None:
+        for record in self._schedule.release():
+            if len(self._records) >= self._store.written:
+                self._store.add(record)
+                self._listener.recorded(record)
+            self._records.append(record)
+
+    def _introduce(self, ready: Ready) -> None:
+        """The first worker's introduction makes the header; every other must agree with it."""
+        versions = {name: ready.versions[name] for name in sorted(ready.versions)}
+        if self._store.header is None:
+            self._store.begin(self._complete_header(ready, versions))
+        known = self._store.header
+        assert known is not None
+        if known.versions != versions or known.missing != ready.missing:
+            changed = sorted(set(known.versions.items()) ^ set(versions.items())) or sorted(ready.missing.items())
+            raise UsageError(
+                f"the packages or devices are not those with which the run in {self._store.path} began: {changed}",
+                hint="start a new run: conformance run",
+            )
+        if not self._introduced:
+            self._introduced = True
+            self._listener.began(known, len(self._store.done))
+
+    def _complete_header(self, ready: Ready, versions: dict[str, str]) -> Header:
+        return msgspec.structs.replace(
+            self._header,
+            versions=versions,
+            machine=machine() | ready.devices,
+            suite=self._plan.digest,
+            cases=len(self._plan.cases),
+            backends=self._plan.backends,
+            missing=ready.missing,
+            left_out=self._plan.left_out,
+            expected=len(self._plan.pairs),
+        )
+
+
+Events = Generator[Ready | Finished | Note, None, None]
+
+
+def _in_workers(plan: Plan, schedule: Schedule, how: How) -> Events:
+    crew = Crew(plan, schedule, size=how.workers, limits=how.limits, tools=how.tools)
+    try:
+        yield from crew.work()
+    finally:
+        crew.dismiss()
+
+
+def _in_process(plan: Plan, schedule: Schedule, how: How) -> Events:
+    """No isolation, for debuggers: a crash ends everything, and limits of time and memory are not kept."""
+    from conformance.engine.bench import Bench, Teller
+    from conformance.engine.execute import tools_from
+
+    class Notes(Teller):
+        def __init__(self) -> None:
+            self.texts: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.texts.append(text)
+
+    notes = Notes()
+    tools = tools_from(how.tools)
+    bench = Bench(plan.backends, tools, plan.divergences, notes)
+    yield bench.introduction()
+    while (unit := schedule.next_unit()) is not None:
+        for record in bench.run(plan.assignments(unit.pairs), prepare=unit.prepare):
+            schedule.finished(record)
+            yield Finished(record)
+            while notes.texts:
+                yield Note(notes.texts.pop(0))

@@ -1,0 +1,165 @@
+"""One warm worker process as the engine sees it: spawned, fed with units, watched, and replaced when it dies."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, cast
+
+import execnet
+import msgspec
+
+from conformance.engine.limits import GIB, Limits, resident_bytes
+from conformance.engine.messages import (
+    Finished,
+    FromWorker,
+    Preparing,
+    Ready,
+    Setup,
+    Starting,
+    UnitDone,
+    Work,
+)
+from conformance.engine.plan import Pair, Plan
+from conformance.engine.schedule import Ending, Unit
+
+BOOT = """
+import sys
+sys.path[:] = channel.receive()
+from conformance.engine.remote import serve
+serve(channel)
+"""
+MERCY = 5.0  # seconds between asking a process to say where it is and killing it
+LOG_LIMIT = 8_000
+
+Event = tuple["Worker", FromWorker | None]  # None: the process is gone
+
+
+class Worker:
+    """A spawned interpreter.  What it says arrives in ``inbox``; ``hear`` must be given each message."""
+
+    def __init__(self, setup: Setup, plan: Plan, limits: Limits, inbox: SimpleQueue[Event]) -> None:
+        self.ready = False
+        self.fresh = True  # has run nothing yet
+        self.unit: Unit | None = None
+        self._plan = plan
+        self._limits = limits
+        self._log = Path(setup.log)
+        self._at: Pair | None = None
+        self._preparing = ""
+        self._doom = ""  # why we ended it
+        self._cases: list[int] = []
+        self._deadline = time.monotonic() + limits.start_seconds
+        self._group = execnet.Group()
+        self._group.set_execmodel("thread", "main_thread_only")
+        python = shlex.quote(sys.executable)
+        self._gateway = cast("Any", self._group.makegateway(f"popen//python={python}"))
+        self._process: subprocess.Popen[bytes] = self._gateway._io.popen  # noqa: SLF001 - no public way
+        self._channel: Any = self._gateway.remote_exec(BOOT)
+        decoder = msgspec.json.Decoder(FromWorker)
+        self._channel.setcallback(
+            lambda data: inbox.put((self, None if data is None else decoder.decode(data))), endmarker=None
+        )
+        self._tell(list(sys.path))
+        self._tell(msgspec.json.encode(setup))
+
+    def _tell(self, data: object) -> None:
+        with suppress(OSError):  # it is gone; the end marker says so
+            self._channel.send(data)
+
+    def give(self, unit: Unit) -> None:
+        """Hand over a unit."""
+        self.unit, self.fresh = unit, False
+        self._cases = list(dict.fromkeys(pair.case for pair in unit.pairs))
+        self._at, self._preparing = None, ""
+        self._deadline = time.monotonic() + self._limits.start_seconds
+        self._tell(msgspec.json.encode(Work(self._plan.assignments(unit.pairs), prepare=unit.prepare)))
+
+    def hear(self, message: FromWorker) -> None:
+        """Follow what the process is at."""
+        now = time.monotonic()
+        match message:
+            case Ready():
+                self.ready, self._deadline = True, float("inf")
+            case Preparing(backend=backend, cases=cases):
+                self._preparing, self._at = backend, None
+                self._deadline = now + self._limits.of_prepare(cases)
+            case Starting(place=place, backend=backend):
+                self._preparing, self._at = "", Pair(self._cases[place], backend)
+                self._deadline = now + self._limits.of_case(self._plan.cases[self._at.case])
+            case Finished():
+                self._at = None
+                self._deadline = now + self._limits.start_seconds
+            case UnitDone():
+                self.unit, self._at, self._preparing = None, None, ""
+                self._deadline = float("inf")
+            case _:
+                pass
+
+    def watch(self) -> None:
+        """End the process when it takes too long or too much; its death then arrives in the inbox."""
+        now = time.monotonic()
+        if self._doom:
+            if now > self._deadline:
+                self._process.kill()
+            return
+        if now > self._deadline:
+            allowed = "" if self._at is None else f" of {self._limits.of_case(self._plan.cases[self._at.case]):g} s"
+            self._end(f"did not end within its limit{allowed}")
+        elif (resident_bytes(self._process.pid) or 0) > self._limits.memory:
+            self._end(f"used more than {self._limits.memory / GIB:g} GiB of memory")
+
+    def _end(self, doom: str) -> None:
+        self._doom, self._deadline = doom, time.monotonic() + MERCY
+        # faulthandler answers SIGABRT with the stack of every thread, and the process then ends
+        self._process.send_signal(getattr(signal, "SIGABRT", signal.SIGTERM))
+
+    @property
+    def heavy(self) -> bool:
+        """Whether it holds so much memory that a fresh process should go on."""
+        return (resident_bytes(self._process.pid) or 0) > self._limits.memory // 2
+
+    def ending(self) -> Ending:
+        """How it died; for when the end marker has come."""
+        try:
+            status: int | None = self._process.wait(timeout=MERCY)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = None
+        words = self._last_words()
+        if self._doom:
+            timeout = self._doom.startswith("did not end")
+            return Ending("timeout" if timeout else "crash", self._doom, words, self._at, self._preparing)
+        return Ending("crash", f"the worker died with {exit_name(status)}", words, self._at, self._preparing)
+
+    def _last_words(self) -> str:
+        try:
+            return self._log.read_text(encoding="utf-8", errors="replace").strip()[-LOG_LIMIT:]
+        except OSError:
+            return ""
+
+    def dismiss(self) -> None:
+        """End the process now, without ado."""
+        with suppress(OSError):
+            self._process.kill()
+        self._gateway.exit()
+        self._group.terminate(timeout=1.0)
+        self._log.unlink(missing_ok=True)
+
+
+def exit_name(status: int | None) -> str:
+    """How a process ended, in words: SIGSEGV, or exit code 3."""
+    if status is None:
+        return "no exit code"
+    if status < 0:
+        try:
+            return signal.Signals(-status).name
+        except ValueError:
+            return f"signal {-status}"
+    return f"exit code {status}"
