@@ -80,17 +80,21 @@ class Normalisation:
         self.precision = precision
         self.real = precision.reference.type
 
-    # ---- the definition, one method a formula ---------------------------------------------------------------------
+    # ---- the definition, one method a formula; a mistake (references.mistakes) replaces one of them ---------------------------------------------------------------------
 
     def fold(self, shape: tuple[int, ...]) -> Fold:
         """Which elements are normalised together, and where the parameters lie."""
         raise NotImplementedError
 
+    def read(self, x: Array) -> Array:
+        """The input as the layer takes it in: exactly."""
+        return x.astype(self.precision.reference)
+
     @property
     def eps(self) -> float:
         return float(self.args["eps"])
 
-    def statistics(self, x: Array) -> tuple[Array, Array]:
+    def statistics(self, x: Array, fold: Fold) -> tuple[Array, Array]:  # noqa: ARG002 - the mistakes need the geometry
         """Mean and biased variance of each slice; re-centred once, so that the mean's rounding does not matter."""
         if x.shape[1] == 0:
             nothing = np.zeros((x.shape[0], 1), x.dtype)
@@ -192,7 +196,7 @@ class Normalisation:
         U, t, fold = p.U, p.t, self.fold(x.shape)
         n = fold.elements
         A = p.A(n)
-        X = fold.fold(x.astype(p.reference))
+        X = fold.fold(self.read(x))
         w = fold.spread(params["weight"].astype(p.reference)) if "weight" in params else np.ones_like(X[:1, :1])
         b = fold.spread(params["bias"].astype(p.reference)) if "bias" in params else np.zeros_like(X[:1, :1])
         if not X.size:
@@ -208,7 +212,7 @@ class Normalisation:
             dv = running[1].scale + U * np.abs(v)
             xc = self.centre(X, m, constant=True)
         else:
-            m, v = self.statistics(X)
+            m, v = self.statistics(X, fold)
             xc = self.centre(X, m, constant=False)
             if self.centred:
                 dm = U * (A * mean_absx + np.abs(m)) + t

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from references.fold import Fold
 from references.layer_norm import LayerNorm
 
 Array = NDArray[Any]
@@ -28,7 +29,7 @@ class RMSNorm(LayerNorm):
         given = self.args["eps"]
         return (2.0**-52 if self.dtype == "float64" else 2.0**-23) if given is None else float(given)
 
-    def statistics(self, x: Array) -> tuple[Array, Array]:
+    def statistics(self, x: Array, fold: Fold) -> tuple[Array, Array]:  # noqa: ARG002 - as every reference
         zero = np.zeros((x.shape[0], 1), x.dtype)
         return zero, (x * x).mean(axis=1, keepdims=True) if x.shape[1] else zero
 

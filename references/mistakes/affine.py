@@ -1,0 +1,37 @@
+"""Mistakes in the affine map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from references.mistakes.catalogue import BIASED, NORMS, Mistake
+
+
+def _neighbour(_self: Any, xh: Any, w: Any, b: Any) -> Any:
+    return np.roll(w, 1).reshape(w.shape) * xh + b
+
+
+AFFINE = (
+    Mistake(
+        "bias-before-scale", "w (xh + b) in place of w xh + b", "output", BIASED,
+        {"affine": lambda _self, xh, w, b: w * (xh + b)},
+    ),
+    Mistake(
+        "weight-plus-one", "(1 + w) xh + b, the convention of libraries that initialise the weight with 0", "output",
+        NORMS, {"affine": lambda _self, xh, w, b: (1 + w) * xh + b},
+    ),
+    Mistake("weight-ignored", "xh + b", "output", NORMS, {"affine": lambda _self, xh, _w, b: xh + b}),
+    Mistake("bias-ignored", "w xh", "output", BIASED, {"affine": lambda _self, xh, w, _b: w * xh}),
+    Mistake("bias-subtracted", "w xh - b", "output", BIASED, {"affine": lambda _self, xh, w, b: w * xh - b}),
+    Mistake(
+        "weight-and-bias-swapped", "b xh + w: the two parameters in each other's place", "output", BIASED,
+        {"affine": lambda _self, xh, w, b: b * xh + w},
+    ),
+    Mistake(
+        "weight-made-positive", "|w| xh + b: the sign of the weight is lost", "output", NORMS,
+        {"affine": lambda _self, xh, w, b: np.abs(w) * xh + b},
+    ),
+    Mistake("weight-of-the-neighbour", "the weight's index is off by one", "output", NORMS, {"affine": _neighbour}),
+)  # fmt: skip
