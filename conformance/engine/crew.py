@@ -92,7 +92,7 @@ class Crew:
         if worker not in self._workers:
             return  # the last words of one that was dismissed
         if message is None:
-            yield from self._bury(worker)
+            self._bury(worker)
             return
         worker.hear(message)
         match message:
@@ -108,7 +108,7 @@ class Crew:
             case _:
                 pass
 
-    def _bury(self, worker: Worker) -> Iterator[Note]:
+    def _bury(self, worker: Worker) -> None:
         ending = worker.ending()
         unit = worker.unit
         loading = self._loading.get(worker, "")
@@ -117,7 +117,4 @@ class Crew:
             place = f"while it loaded {loading}" if loading else "before it loaded anything"
             raise InternalError(f"a worker could not start: {ending.reason} {place}", hint=ending.detail)
         if unit is not None:
-            notes = len(self._schedule.notes)
             self._schedule.ended(unit, ending)
-            for text in self._schedule.notes[notes:]:
-                yield Note(text)

@@ -93,7 +93,9 @@ class _Run:
                         self._listener.noted(text)
                     case Finished():
                         self._write()
+                self._pass_on_notes()
             self._write()
+            self._pass_on_notes()
             self._plan.check_complete(self._records)
             footer = Footer(
                 records=len(self._records),
@@ -116,6 +118,10 @@ class _Run:
                 self._store.add(record)
                 self._listener.recorded(record)
             self._records.append(record)
+
+    def _pass_on_notes(self) -> None:
+        while self._schedule.notes:
+            self._listener.noted(self._schedule.notes.pop(0))
 
     def _introduce(self, ready: Ready) -> None:
         """The first worker's introduction makes the header; every other must agree with it."""
