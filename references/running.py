@@ -37,12 +37,12 @@ class Running(Normalisation):
         """Without running statistics even eval mode normalises with the batch's own."""
         return mode == "train" or not self.tracks
 
-    def momentum(self, batches: int) -> float:
-        """The weight of the new value; ``batches`` counts the present one."""
+    def momentum(self, batches: int) -> Any:
+        """The weight of the new value, in the reference dtype; ``batches`` counts the present one."""
         given = self.args["momentum"]
-        return 1.0 / batches if given is None else float(given)
+        return self.real(1) / self.real(batches) if given is None else self.real(given)
 
-    def moved(self, old: Array, new: Array, momentum: float) -> Array:
+    def moved(self, old: Array, new: Array, momentum: Any) -> Array:
         mu = self.real(momentum)
         return (1 - mu) * old + mu * new
 
