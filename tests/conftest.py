@@ -1,17 +1,32 @@
-"""Settings of the tests: Hypothesis profiles, said in full because Hypothesis loads one of its own in CI."""
+"""What many tests need: a case written by hand."""
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
-from hypothesis import HealthCheck, settings
+import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "fakes"))  # worker processes import the fakes by name
+from conformance.ops import OPS
+from conformance.suite.case import Case, Origin
 
-settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile(
-    "ci", deadline=None, derandomize=False, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+FIELDS = frozenset(Case.__struct_fields__)
+
+
+def build(op: str, shape: tuple[int, ...], dtype: str = "float32", **given: object) -> Case:
+    """A case whose fields are its keywords; every other keyword is an argument of the layer."""
+    fields = {name: value for name, value in given.items() if name in FIELDS}
+    arguments = {name: value for name, value in given.items() if name not in FIELDS}
+    defaults = {
+        "id": f"{op}::by-hand",
+        "key": f"{op}-{shape}-{dtype}-{sorted(arguments.items())}",
+        "args": OPS[op].complete(OPS[op].defaults() | arguments, shape),
+        "param_dtype": dtype,
+        "origin": Origin("by-hand.yaml", 1, 1),
+    }
+    return Case(**{**defaults, "op": op, "shape": shape, "dtype": dtype, **fields})
+
+
+@pytest.fixture(scope="session")
+def case_of() -> Callable[..., Case]:
+    """Build a case: ``case_of("LayerNorm", (4, 8), "float32", data="scaled", eps=1e-3)``."""
+    return build
