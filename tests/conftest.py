@@ -1,13 +1,28 @@
-"""What many tests need: a case written by hand."""
+"""What many tests need: a case written by hand, the fakes, and Hypothesis profiles.
+
+The profiles are said in full because Hypothesis loads one of its own where it sees a CI system.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from conformance.ops import OPS
 from conformance.suite.case import Case, Origin
+
+sys.path.insert(0, str(Path(__file__).parent / "fakes"))  # worker processes import the fakes by name
+
+settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "ci", deadline=None, derandomize=False, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 FIELDS = frozenset(Case.__struct_fields__)
 

@@ -126,7 +126,10 @@ def test_records_and_their_order_do_not_depend_on_workers_or_process(tmp_path):
 def test_a_missing_backend_has_a_record_for_every_case_and_a_line_in_the_header(tmp_path):
     plan = plan_of("", "", backends=("fake-a", "fake-missing", "fake-uninstalled"))
     result = carry_out(plan, tmp_path)
-    assert result.header.missing == {"fake-missing": "no fake device", "fake-uninstalled": "No module named 'fakeruntime'"}
+    assert result.header.missing == {
+        "fake-missing": "no fake device",
+        "fake-uninstalled": "No module named 'fakeruntime'",
+    }
     assert verdicts(result, "fake-missing") == verdicts(result, "fake-uninstalled") == ["missing", "missing"]
     assert result.header.versions == {"fake": "1.0"}
     assert result.header.machine["cuda"] == "none"
@@ -190,7 +193,8 @@ def test_the_workers_of_a_killed_run_end_by_themselves(tmp_path):
             def recorded(self, record): pass
             def noted(self, text): pass
         plan = Plan((make_case(0, "slow"), make_case(1, "hang")), ("fake-a",))
-        run(plan, Store.create(Path({str(tmp_path)!r})), Header(), Loud(), How(workers=1, tools="conformance_fakes:tools"))
+        how = How(workers=1, tools="conformance_fakes:tools")
+        run(plan, Store.create(Path({str(tmp_path)!r})), Header(), Loud(), how)
         """
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)

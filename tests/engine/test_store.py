@@ -33,7 +33,11 @@ def written(root, records, *, footer=True):
 def test_what_was_written_is_read_back_through_the_latest_pointer(tmp_path):
     store = written(tmp_path, [record(0), record(1)])
     run = read_run(tmp_path / "latest")
-    assert (run.header, run.records, run.footer) == (HEADER, (record(0), record(1)), Footer(records=2, verdicts={"pass": 2}))
+    assert (run.header, run.records, run.footer) == (
+        HEADER,
+        (record(0), record(1)),
+        Footer(records=2, verdicts={"pass": 2}),
+    )
     assert run.path.samefile(store.path)
 
 

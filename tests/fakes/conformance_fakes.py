@@ -115,7 +115,9 @@ def judge(case, expectation, observation, observes, divergences):
         relative=0.003,
         ok=verdict != "fail",
     )
-    return Said(verdict, reason="as told", figures=(figure,), divergence="fake-gap" if verdict in ("known", "fixed") else "")
+    return Said(
+        verdict, reason="as told", figures=(figure,), divergence="fake-gap" if verdict in ("known", "fixed") else ""
+    )
 
 
 def load(name: str):

@@ -1,0 +1,80 @@
+"""The sentences that every report begins and ends with."""
+
+from __future__ import annotations
+
+from conformance.engine.store import StoredRun
+from conformance.report import summary as summary_
+from conformance.report.summary import Summary
+
+FIRST = ("torch", "onnxruntime", "numpy")  # packages of the headline; the others follow in the second line
+
+
+def headline(run: StoredRun) -> str:
+    """What ran, and whether CUDA took part."""
+    header = run.header
+    packages = [f"{name} {header.versions[name]}" for name in FIRST if name in header.versions]
+    return "   ".join([f"conformance {header.conformance}", *packages, cuda(run)])
+
+
+def cuda(run: StoredRun) -> str:
+    """Nobody should have to guess whether a green run included CUDA."""
+    found = run.header.machine.get("cuda", "not looked for")
+    absent = sum(record.verdict == "missing" and "cuda" in record.backend for record in run.records)
+    if absent:
+        return f"CUDA: {found}, {absent:,} missing"
+    asked = any("cuda" in name for name in run.header.backends)
+    return f"CUDA: {found}" if asked or found.startswith("none") else f"CUDA: {found}, not asked for"
+
+
+def versions(run: StoredRun) -> list[str]:
+    """The other packages, and the machine."""
+    header = run.header
+    others = [f"{name} {version}" for name, version in header.versions.items() if name not in FIRST]
+    machine = [
+        f"python {header.machine.get('python', '?')}",
+        header.machine.get("system", ""),
+        header.machine.get("machine", ""),
+    ]
+    return ["   ".join(part for part in [*others, *machine] if part)]
+
+
+def left_out(run: StoredRun) -> list[str]:
+    """How many cases on how many backends, and what a sample kept from which."""
+    header = run.header
+    lines = [f"{header.cases:,} cases x {len(header.backends)} backend{'s' if len(header.backends) != 1 else ''}"]
+    lines += [
+        f"{count:,} of them are not sent to {name}, which gets a sample (all of them: --exports all)"
+        for name, count in header.left_out.items()
+    ]
+    if slow := header.extra.get("slow_left_out"):
+        lines.append(f"{slow:,} slow cases are left out (run them too: --slow)")
+    return lines
+
+
+def amounts(summary: Summary) -> list[str]:
+    """An interruption, said before the counts."""
+    run = summary.run
+    if run.footer is not None:
+        return []
+    return [f"interrupted after {len(run.records):,} of {run.header.expected:,} records"]
+
+
+def next_step(summary: Summary) -> str:
+    """Where the records are, and one thing to do now."""
+    run = summary.run
+    told = f"records: {run.path}" if run.path else ""
+    seconds = f"{run.footer.seconds:.0f} s" if run.footer is not None else ""
+    match summary.exit_code:
+        case summary_.INTERRUPTED:
+            advice = "next: conformance run --resume"
+        case summary_.FAILURES:
+            advice = f"next: conformance list --why '{summary.failures[0].id}'"
+        case summary_.NOTHING:
+            advice = "nothing was checked: every backend that was asked for is missing; see conformance doctor"
+        case _ if summary.fixed:
+            advice = "next: delete or narrow the divergences that are no longer seen"
+        case _:
+            advice = "everything that ran agrees with its definition" + (
+                ", but for what is known" if summary.known else ""
+            )
+    return "   ".join(part for part in (told, seconds, advice) if part)

@@ -1,0 +1,76 @@
+"""The report as Markdown, for a pull request or a job summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from conformance.engine.store import StoredRun
+from conformance.report.headline import amounts, headline, left_out, next_step, versions
+from conformance.report.summary import Summary, in_words
+from conformance.report.wording import again, body, number, title
+
+FAILURES_SHOWN = 50
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def markdown(run: StoredRun) -> str:
+    """The whole report."""
+    return "\n".join(_lines(Summary(run))) + "\n"
+
+
+def _lines(summary: Summary) -> Iterator[str]:
+    run = summary.run
+    yield f"## {_escape(headline(run))}"
+    yield ""
+    for text in (*versions(run), *left_out(run), *amounts(summary)):
+        yield f"{_escape(text)}  "
+    yield ""
+    yield f"**{in_words(summary.counts.items())}** = {len(run.records):,} records"
+    yield ""
+    yield from _table(summary)
+    if summary.failures:
+        yield from ("### Failures", "")
+        for record in summary.failures[:FAILURES_SHOWN]:
+            yield from (f"- `{title(record)}` ({record.where})", "", "  ```text")
+            yield from (f"  {line}" for line in (*body(record), f"again: {again(record, summary.paths)}"))
+            yield from ("  ```", "")
+        if len(summary.failures) > FAILURES_SHOWN:
+            yield from (f"and {len(summary.failures) - FAILURES_SHOWN:,} more", "")
+    if summary.fixed:
+        yield from ("### No longer seen", "")
+        yield from (f"- `{record.id}` on {record.backend}: {_escape(record.reason)}" for record in summary.fixed)
+        yield ""
+    if summary.known:
+        yield from (
+            "### Known divergences",
+            "",
+            "| divergence | cases | why | error relative to the data |",
+            "|---|---|---|---|",
+        )
+        for group in summary.known:
+            cases = ", ".join(f"{count:,} {name}" for name, count in group.backends)
+            sizes = "; ".join(f"{name} {number(low)} to {number(high)}" for name, low, high in group.sizes)
+            name = f"[{group.divergence}]({group.see})" if group.see else group.divergence
+            yield f"| {name} | {cases} | {_escape(group.why)} | {sizes} |"
+        yield ""
+    if summary.unsupported or summary.missing:
+        yield from ("### Not run", "", "| backend | cases | reason |", "|---|---|---|")
+        for reason in (*summary.missing, *summary.unsupported):
+            yield f"| {reason.backend} | {reason.count:,} | {_escape(reason.reason)} |"
+        yield ""
+    yield _escape(next_step(summary))
+
+
+def _table(summary: Summary) -> Iterator[str]:
+    backends = summary.run.header.backends
+    yield f"| op | {' | '.join(backends)} | worst budget |"
+    yield "|---" * (len(backends) + 2) + "|"
+    for op, row in summary.table.items():
+        cells = (in_words(row.get(name, {}).items()) for name in backends)
+        worst = summary.worst.get(op)
+        told = f"{number(worst.budget)} ({worst.dtype} {worst.quantity})" if worst else ""
+        yield f"| {op} | {' | '.join(cells)} | {told} |"
+    yield ""

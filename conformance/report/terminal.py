@@ -1,0 +1,178 @@
+"""The report for people at a terminal; narrow ones and those without colour too."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from conformance.engine.store import StoredRun
+from conformance.record import BAD, Verdict
+from conformance.report.headline import amounts, headline, left_out, next_step, versions
+from conformance.report.summary import GLYPHS, Summary, Worst, in_words
+from conformance.report.wording import again, body, number, title
+
+FAILURES_SHOWN = 20
+REASONS_SHOWN = 15
+NARROW = 76  # columns; below, the table becomes a list
+WITHOUT_TERMINAL = 120  # columns when the output goes to a file or a pipe
+
+STYLES: dict[Verdict, str] = {
+    "pass": "green",
+    "fail": "bold red",
+    "error": "bold red",
+    "crash": "bold red",
+    "timeout": "bold red",
+    "known": "yellow",
+    "fixed": "bold yellow",
+    "unsupported": "dim",
+    "missing": "dim",
+}
+
+
+def console_for(stream: TextIO | None = None) -> Console:
+    """A console that obeys NO_COLOR and COLUMNS, and is wide where nobody watches."""
+    stream = stream or sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else WITHOUT_TERMINAL
+    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False)
+
+
+def render(run: StoredRun, *, width: int = WITHOUT_TERMINAL, limit: int = FAILURES_SHOWN) -> str:
+    """The report as plain text."""
+    stream = io.StringIO()
+    draw(run, Console(file=stream, width=width, highlight=False, emoji=False, markup=False, no_color=True), limit=limit)
+    return stream.getvalue()
+
+
+def draw(run: StoredRun, console: Console, *, limit: int = FAILURES_SHOWN) -> None:
+    """Draw the report."""
+    summary = Summary(run)
+
+    def line(text: str | Text = "") -> None:
+        console.print(text, soft_wrap=True)
+
+    line(Text(headline(run), "bold"))
+    for sentence in (*versions(run), *left_out(run)):
+        line(sentence)
+    line()
+    if run.records:
+        if console.width < NARROW:
+            for row in _list(summary):
+                line(row)
+        else:
+            console.print(_table(summary))
+            line()
+    for part in (_failures(summary, limit), _fixed(summary), _known(summary), _reasons(summary), _notes(summary)):
+        for text in part:
+            line(text)
+    for sentence in amounts(summary):
+        line(sentence)
+    line(_counts(summary))
+    line(next_step(summary))
+
+
+def _cell(counts: dict[Verdict, int]) -> Text:
+    return Text("  ").join(Text(f"{GLYPHS[verdict]} {count:,}", STYLES[verdict]) for verdict, count in counts.items())
+
+
+def _remark(worst: Worst | None, bad: int) -> str:
+    if bad:
+        return f"<- {bad} failure{'s' if bad > 1 else ''}"
+    if worst is not None and worst.budget > 0.5:
+        return f"close: {worst.dtype} {worst.quantity}"
+    return ""
+
+
+def _rows(summary: Summary) -> Iterator[tuple[str, dict[str, dict[Verdict, int]], str, str]]:
+    for op, row in summary.table.items():
+        worst = summary.worst.get(op)
+        bad = sum(count for cell in row.values() for verdict, count in cell.items() if verdict in BAD)
+        yield op, row, number(worst.budget) if worst else "", _remark(worst, bad)
+
+
+def _table(summary: Summary) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table.add_column("op", no_wrap=True)
+    for name in summary.run.header.backends:
+        table.add_column(name)
+    table.add_column("worst budget", justify="left")
+    for op, row, budget, remark in _rows(summary):
+        cells = [_cell(row.get(name, {})) for name in summary.run.header.backends]
+        table.add_row(op, *cells, Text(f"{budget:<6} {remark}".rstrip()))
+    return table
+
+
+def _list(summary: Summary) -> Iterator[Text]:
+    for op, row, budget, remark in _rows(summary):
+        yield Text(f"{op}  {budget} {remark}".rstrip(), "bold")
+        for name, cell in row.items():
+            yield Text(f"  {name}  ") + _cell(cell)
+    yield Text()
+
+
+def _failures(summary: Summary, limit: int) -> Iterator[Text]:
+    for record in summary.failures[:limit]:
+        yield Text(title(record), STYLES[record.verdict]) + Text(f"    {record.where}", "default")
+        for text in body(record):
+            yield Text(f"   {text}", "dim" if text.startswith("|") else "")
+        yield Text(f"   again: {again(record, summary.paths)}")
+        yield Text()
+    if len(summary.failures) > limit:
+        yield Text(f"... and {len(summary.failures) - limit:,} more: conformance report --all", "bold red")
+        yield Text()
+
+
+def _fixed(summary: Summary) -> Iterator[Text]:
+    groups: dict[tuple[str, str], int] = {}
+    for record in summary.fixed:
+        groups[record.divergence, record.backend] = groups.get((record.divergence, record.backend), 0) + 1
+    for (divergence, backend), count in groups.items():
+        example = next(record for record in summary.fixed if record.divergence == divergence)
+        yield Text(f"x  fixed: {divergence}  {backend}  {count:,} cases, such as {example.id}", STYLES["fixed"])
+        yield Text(f"   {example.reason}")
+    if groups:
+        yield Text()
+
+
+def _known(summary: Summary) -> Iterator[Text]:
+    for group in summary.known:
+        where = f"    {group.where}" if group.where else ""
+        backends = ", ".join(f"{count:,} on {name}" for name, count in group.backends)
+        yield Text(f"k  {group.divergence}  {backends}", STYLES["known"]) + Text(where, "default")
+        yield Text(f"   {group.why}")
+        if group.sizes:
+            sizes = "; ".join(f"{name} {number(low)} to {number(high)}" for name, low, high in group.sizes[:4])
+            yield Text(f"   error relative to the data: {sizes}")
+        if group.see:
+            yield Text(f"   {group.see}")
+    if summary.known:
+        yield Text()
+
+
+def _reasons(summary: Summary) -> Iterator[Text]:
+    for group in summary.unsupported[:REASONS_SHOWN]:
+        yield Text(f"u  {group.count:,} on {group.backend}: {group.reason}", STYLES["unsupported"])
+    if len(summary.unsupported) > REASONS_SHOWN:
+        rest = summary.unsupported[REASONS_SHOWN:]
+        count = sum(group.count for group in rest)
+        yield Text(f"u  {count:,} more for {len(rest)} other reasons: conformance report --format json", "dim")
+    for group in summary.missing:
+        yield Text(f"-  {group.count:,} on {group.backend}: missing, {group.reason}", "bold")
+    if summary.unsupported or summary.missing:
+        yield Text()
+
+
+def _notes(summary: Summary) -> Iterator[Text]:
+    for record in summary.noted:
+        yield Text(f"note: {record.detail.splitlines()[0]}", "yellow")
+
+
+def _counts(summary: Summary) -> Text:
+    text = Text("  ").join(Text(in_words([(name, count)]), STYLES[name]) for name, count in summary.counts.items())
+    return text + Text(f"  = {len(summary.run.records):,} records", "default")
