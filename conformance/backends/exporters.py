@@ -6,7 +6,8 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from unittest.mock import patch
 
 import onnx
 import torch
@@ -42,15 +43,20 @@ def with_script(module: torch.nn.Module, x: torch.Tensor) -> onnx.ModelProto:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Exporters talk: warnings, log lines, progress on stdout.  The result tells all that is needed."""
+    """Exporters talk: warnings, log lines, progress, whole graphs.  The result tells all that is needed."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
-    # the TorchScript exporter prints its graph past Python when it fails; older and newer torch may lack the switch
-    log_graphs = getattr(torch._C, "_jit_set_onnx_log_enabled", lambda _on: None)  # noqa: SLF001 - there is no public one
-    log_graphs(False)  # noqa: FBT003 - it takes no keywords
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        nowhere = io.StringIO()
+        with warnings.catch_warnings(), redirect_stdout(nowhere), redirect_stderr(nowhere), _no_native_log():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(level)
+
+
+def _no_native_log() -> AbstractContextManager[object]:
+    """The TorchScript exporter prints its graph past Python's stdout when it fails, whatever ``verbose`` says."""
+    if not hasattr(torch._C, "_jit_onnx_log"):  # noqa: SLF001 - torch has no public switch for it
+        return nullcontext()
+    return patch.object(torch._C, "_jit_onnx_log", lambda *_: None)  # noqa: SLF001 - as above

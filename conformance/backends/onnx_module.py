@@ -20,7 +20,7 @@ import onnx
 import onnxruntime
 import torch
 
-from conformance.backends.batch_export import export_all
+from conformance.backends.batch_export import BatchExport, Job, Outcome
 from conformance.backends.exporters import Exporter, with_dynamo, with_script
 from conformance.backends.modules import arguments, build, factory_of, load_state
 from conformance.backends.onnxruntime_session import load_model, run_model
@@ -29,17 +29,21 @@ from conformance.inputs import Inputs, make_inputs
 from conformance.observation import Array, Observation, StepObservation, Unsupported
 from conformance.suite.case import Case, Mode
 
-TOGETHER = 64  # modules in one call: beyond this the cost per module no longer falls
+TOGETHER = 128  # modules in one call: beyond this the cost per module hardly falls
 _KEPT_BYTES = 256 * 2**20
 _WORDS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One step to export: the module in its mode (a copy), the input, and what identifies the resulting graph."""
+    """One step to export: the module in its mode (a copy) and the input.
+
+    ``kind`` is what exportability mostly depends on; ``digest`` is all that the resulting graph depends on.
+    """
 
     module: torch.nn.Module
     x: Array
+    kind: str
     digest: str
 
 
@@ -80,7 +84,7 @@ class OnnxModule:
         self,
         name: str,
         export: Exporter,
-        together: Callable[[Sequence[tuple[torch.nn.Module, torch.Tensor]]], list[onnx.ModelProto | Exception]] | None,
+        together: Callable[[Sequence[Job]], list[Outcome]] | None,
     ) -> None:
         self.name = name
         self._export = export
@@ -134,7 +138,7 @@ class OnnxModule:
     def _export_waiting(self, waiting: dict[str, Planned]) -> None:
         if self._together is None or not waiting:
             return
-        jobs = [(planned.module, to_tensor(planned.x)) for planned in waiting.values()]
+        jobs = [Job(planned.kind, planned.module, to_tensor(planned.x)) for planned in waiting.values()]
         for digest, outcome in zip(waiting, self._together(jobs), strict=True):
             self._models.put(digest, _stated("export", outcome) if isinstance(outcome, Exception) else outcome)
 
@@ -170,7 +174,7 @@ class OnnxModule:
 
 
 def onnx_dynamo() -> OnnxModule:
-    return OnnxModule("onnx-dynamo", with_dynamo, export_all)
+    return OnnxModule("onnx-dynamo", with_dynamo, BatchExport())
 
 
 def onnx_script() -> OnnxModule:
@@ -196,9 +200,11 @@ def plan(case: Case, inputs: Inputs) -> Iterator[Planned]:
             raise _stated("torch", error) from error
     for mode, given in zip(case.steps, inputs.steps, strict=True):
         module.train(mode == "train")
-        yield Planned(copy.deepcopy(module), given.x, _digest(case, mode, module))
+        kind = msgspec.json.encode((case.op, case.args, mode)).decode()
+        planned = Planned(copy.deepcopy(module), given.x, kind, _digest(case, mode, module))
         if mode == "train":
             _move(module, to_tensor(given.x))
+        yield planned
 
 
 def _move(module: torch.nn.Module, x: torch.Tensor) -> None:
@@ -224,10 +230,10 @@ def _digest(case: Case, mode: Mode, module: torch.nn.Module) -> str:
 
 
 def _stated(stage: str, error: Exception) -> Unsupported:
-    """The exception as a reason: at which stage, of which class, and the first lines that say something."""
+    """The exception as a reason: at which stage, of which class, and the first line that says something."""
     cause: BaseException = error
     while cause.__cause__ is not None:  # exporters wrap what happened in advice on how to report it
         cause = cause.__cause__
-    lines = (line.strip() for line in str(cause).splitlines())
-    words = " ".join([line for line in lines if line][:2])
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    words = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
     return Unsupported(f"{stage}: {type(cause).__name__}: {words[:_WORDS]}")

@@ -84,7 +84,9 @@ class TorchModule:
                 step, took = self._step(module.train(mode == "train"), case, inputs, given)
             except Exception as error:
                 if isinstance(error, NotImplementedError) and self.factory is None and case.raises is None:
-                    raise Unsupported(f"torch: NotImplementedError: {error}") from error  # no such kernel for this dtype
+                    raise Unsupported(
+                        f"torch: NotImplementedError: {error}"
+                    ) from error  # no such kernel for this dtype
                 return Observation(tuple(steps), Raised(type(error).__name__, str(error), len(steps)), seconds)
             steps.append(step)
             seconds += took

@@ -1,0 +1,104 @@
+"""Exporting many modules in one call."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from conformance.backends import batch_export
+from conformance.backends.batch_export import BatchExport, Job
+from conformance.backends.exporters import with_dynamo
+from conformance.backends.onnx_module import plan
+from conformance.backends.tensors import to_tensor
+from conformance.inputs import make_inputs
+from conformance.ops import OPS
+
+
+def _bytes(model):
+    return model.SerializeToString(deterministic=True)
+
+
+def _jobs(cases):
+    planned = itertools.chain.from_iterable(plan(case, make_inputs(case)) for case in cases)
+    return [Job(one.kind, one.module, to_tensor(one.x)) for one in planned]
+
+
+def _layer_norms(count):
+    return [Job("good", torch.nn.LayerNorm(6).eval(), torch.zeros(2, 6 * k)[:, :6]) for k in range(1, count + 1)]
+
+
+def _bad(kind="bad"):
+    """The exporter cannot trace the cumulative average, which reads a count from a tensor."""
+    return Job(kind, torch.nn.BatchNorm2d(3, momentum=None).train(), torch.ones(2, 3, 2, 2))
+
+
+def test_every_op_is_exported_the_same_alone_and_among_others(case_of):
+    extra = {"InstanceNorm2d": {"affine": True, "track_running_stats": True}, "GroupNorm": {"num_groups": 3}}
+    jobs = _jobs(case_of(op, args=extra.get(op, {}), steps=("train", "eval")) for op in OPS)
+    together = BatchExport()(jobs)
+    modes = {job.kind: job for job in jobs}  # one per op and mode
+    assert len(modes) == len(jobs) == 2 * len(OPS)
+    for job, model in zip(jobs, together, strict=True):
+        if job.module.training or job.kind.startswith(('["Batch', '["Instance')):
+            assert _bytes(model) == _bytes(with_dynamo(job.module, job.x)), job.kind
+
+
+def test_equal_layers_stay_apart(case_of):
+    jobs = _jobs(case_of("LayerNorm", params="default", seed=seed) for seed in (0, 1, 2))
+    models = BatchExport()(jobs)
+    assert len({_bytes(model) for model in models}) == 1
+    assert all(len(model.graph.node) == 1 for model in models)
+
+
+def test_only_the_module_that_cannot_be_exported_fails():
+    outcomes = BatchExport()([*_layer_norms(2), _bad(), *_layer_norms(1)])
+    assert [isinstance(outcome, Exception) for outcome in outcomes] == [False, False, True, False]
+    assert isinstance(outcomes[2], torch.onnx.OnnxExporterError)
+
+
+def test_a_kind_that_failed_does_not_spoil_another_call(monkeypatch):
+    export = BatchExport()
+    export([_bad()])
+    calls = []
+
+    def together(jobs):
+        calls.append(len(jobs))
+        return [None] * len(jobs)
+
+    monkeypatch.setattr(batch_export, "_together", together)
+    outcomes = export([*_layer_norms(2), _bad(), *_layer_norms(1)])
+    assert calls == [3]
+    assert [isinstance(outcome, Exception) for outcome in outcomes] == [False, False, True, False]
+
+
+def test_a_failing_call_is_halved(monkeypatch):
+    calls = []
+
+    def together(jobs):
+        calls.append(len(jobs))
+        if any(job.kind == "culprit" for job in jobs):
+            raise RuntimeError("somebody here")
+        return [job.kind for job in jobs]
+
+    def alone(module, x):
+        raise RuntimeError("me")
+
+    monkeypatch.setattr(batch_export, "_together", together)
+    monkeypatch.setattr(batch_export, "with_dynamo", alone)
+    kinds = ["a", "b", "c", "d", "e", "culprit", "f", "g"]
+    outcomes = BatchExport()([Job(kind, torch.nn.Identity(), torch.zeros(1)) for kind in kinds])
+    assert calls == [8, 4, 4, 2, 2]
+    assert [str(outcome) for outcome in outcomes[:4]] == ["a", "b", "c", "d"]
+    assert str(outcomes[5]) == "me"
+
+
+def test_nothing_to_export_is_nothing_exported():
+    assert BatchExport()([]) == []
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_outcomes_come_in_the_order_of_the_jobs(count):
+    outcomes = BatchExport()(_layer_norms(count))
+    assert len(outcomes) == count

@@ -1,0 +1,199 @@
+"""Cases through an exporter and onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from conformance.backends import load
+from conformance.backends.exporters import with_script
+from conformance.backends.onnx_module import Models, OnnxModule, plan
+from conformance.backends.tensors import to_array
+from conformance.inputs import make_inputs
+from conformance.observation import Unsupported
+from conformance.suite.case import Raises
+
+
+class Counting:
+    """An exporter that counts its calls."""
+
+    def __init__(self, export=with_script):
+        self.calls = 0
+        self._export = export
+
+    def __call__(self, module, x):
+        self.calls += 1
+        return self._export(module, x)
+
+    def together(self, jobs):
+        return [self(job.module, job.x) for job in jobs]
+
+
+def _broken(words):
+    def export(module, x):
+        raise RuntimeError("please report this\nwith all details") from KeyError(words)
+
+    return export
+
+
+def _script(export):
+    return OnnxModule("test", export, None)
+
+
+@pytest.mark.parametrize("name", ["onnx-dynamo", "onnx-script"])
+def test_each_step_has_one_output_like_that_of_torch(name, case_of):
+    case = case_of("BatchNorm2d", steps=("train", "eval"))
+    inputs = make_inputs(case)
+    observed = load(name).run(case, inputs)
+    expected = load("torch-cpu").run(case, inputs)
+    assert [set(step.arrays) for step in observed.steps] == [{"output"}] * 2
+    for step in observed.steps:
+        assert step.structure == {"dtype": "float32", "shape": "4x3x5x6"}
+    # in eval the graph holds the buffers that torch had after training: no exporter loses that
+    np.testing.assert_allclose(
+        observed.steps[1].arrays["output"], expected.steps[1].arrays["output"], rtol=1e-5, atol=1e-5
+    )
+
+
+def test_planning_moves_the_buffers_as_torch_does(case_of):
+    case = case_of("BatchNorm2d", steps=("train", "eval", "train", "eval"))
+    inputs = make_inputs(case)
+    planned = [to_array(one.module.running_mean) for one in plan(case, inputs)]
+    observed = [step.arrays["buffer.running_mean"] for step in load("torch-cpu").run(case, inputs).steps]
+    given = inputs.buffers["running_mean"]
+    for before, after in zip(planned, [given, *observed[:-1]], strict=True):
+        assert np.array_equal(before, after)
+
+
+def test_planned_modules_are_copies_in_the_mode_of_their_step(case_of):
+    planned = list(plan(case := case_of("BatchNorm2d", steps=("train", "eval")), make_inputs(case)))
+    assert [one.module.training for one in planned] == [True, False]
+    assert planned[0].module.running_mean.data_ptr() != planned[1].module.running_mean.data_ptr()
+
+
+def test_exporting_leaves_the_buffers_of_the_next_step_alone(case_of):
+    """Exporting trains the copy; if it trained the module, its batches would be counted twice."""
+    case = case_of("BatchNorm2d", steps=("train", "train", "eval"), buffers="default")
+    seen = []
+
+    def export(module, x):
+        seen.append(int(module.num_batches_tracked))
+        return with_script(module, x)
+
+    _script(export).run(case, make_inputs(case))
+    assert seen == [0, 1, 2]
+
+
+def test_a_step_with_the_same_state_and_mode_is_not_exported_again(case_of):
+    export = Counting()
+    case = case_of("LayerNorm", steps=("eval", "eval", "eval"))
+    _script(export).run(case, make_inputs(case))
+    assert export.calls == 1
+
+
+def test_a_step_with_another_state_is_exported_again(case_of):
+    export = Counting()
+    backend = _script(export)
+    for seed in (0, 1):
+        case = case_of("LayerNorm", steps=("eval",), seed=seed)
+        inputs = make_inputs(case)
+        inputs.params["weight"][0] += seed
+        backend.run(case, inputs)
+    assert export.calls == 2
+
+
+def test_prepared_cases_run_without_another_export(case_of):
+    export = Counting()
+    backend = OnnxModule("test", export, export.together)
+    cases = [case_of("BatchNorm2d", steps=("train", "eval"), seed=seed) for seed in range(3)]
+    backend.prepare(cases)
+    prepared = export.calls
+    for case in cases:
+        backend.run(case, make_inputs(case))
+    assert export.calls == prepared > 0
+
+
+def test_preparing_changes_no_output(case_of):
+    case = case_of("GroupNorm", args={"num_groups": 3}, steps=("train", "eval"))
+    prepared = load("onnx-dynamo")
+    prepared.prepare([case, case_of("LayerNorm", steps=("eval",))])
+    inputs = make_inputs(case)
+    for one, other in zip(prepared.run(case, inputs).steps, load("onnx-dynamo").run(case, inputs).steps, strict=True):
+        assert one.arrays["output"].tobytes() == other.arrays["output"].tobytes()
+
+
+def test_preparing_passes_over_what_torch_itself_cannot_do(case_of):
+    backend = OnnxModule("test", with_script, Counting().together)
+    too_few = case_of("BatchNorm1d", shape=(1, 3), steps=("train",))
+    backend.prepare([too_few])
+    with pytest.raises(Unsupported, match="torch: ValueError: Expected more than 1 value per channel"):
+        backend.run(too_few, make_inputs(too_few))
+
+
+def test_a_failing_export_is_unsupported_in_the_words_of_its_cause(case_of):
+    case = case_of("LayerNorm")
+    export = Counting(_broken("no such operator"))
+    backend = _script(export)
+    for _ in range(2):
+        with pytest.raises(Unsupported, match=r"^export: KeyError: 'no such operator'$"):
+            backend.run(case, make_inputs(case))
+    assert export.calls == 1
+
+
+def test_a_graph_that_the_runtime_refuses_is_unsupported_in_its_words(case_of):
+    case = case_of("GroupNorm", dtype="float64", param_dtype="float64")
+    with pytest.raises(Unsupported, match=r"^load: .*Could not find an implementation for InstanceNormalization"):
+        load("onnx-script").run(case, make_inputs(case))
+
+
+def test_a_run_that_fails_is_unsupported_in_its_words(case_of):
+    def export(module, x):
+        return with_script(module, x[:1])  # a graph for another shape
+
+    case = case_of("LayerNorm")
+    with pytest.raises(Unsupported, match=r"^run: InvalidArgument: .*Got invalid dimensions"):
+        _script(export).run(case, make_inputs(case))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"raises": Raises("ValueError", "x")}, "checks torch's own exception"),
+        ({"dtype": "int64"}, "checks how torch treats integers"),
+        ({"layout": "strided"}, "onnxruntime arrays are always contiguous"),
+        ({"grad_layout": "strided"}, None),
+        ({"requires_grad": False}, None),
+    ],
+)
+def test_what_is_not_exported_has_a_reason(fields, reason, case_of):
+    assert load("onnx-dynamo").unsupported(case_of("BatchNorm2d", **fields)) == reason
+
+
+def test_bfloat16_goes_in_and_comes_out(case_of):
+    case = case_of("LayerNorm", dtype="bfloat16", param_dtype="bfloat16", steps=("eval",))
+    inputs = make_inputs(case)
+    output = load("onnx-script").run(case, inputs).steps[0].arrays["output"]
+    expected = load("torch-cpu").run(case, inputs).steps[0].arrays["output"]
+    assert output.dtype == expected.dtype
+    np.testing.assert_allclose(output.astype(float), expected.astype(float), rtol=2**-7, atol=2**-7)
+
+
+def test_the_cheapest_models_to_lose_are_the_oldest():
+    def model(size):
+        made = onnx.ModelProto()
+        made.doc_string = "x" * size
+        return made
+
+    models = Models(limit=250)
+    for name in ("a", "b"):
+        models.put(name, model(100))
+    models.get("a")
+    models.put("c", model(100))
+    assert [name in models for name in "abc"] == [True, False, True]
+
+
+def test_versions_name_every_package_that_decides_the_result():
+    assert set(load("onnx-dynamo").versions()) == {"torch", "onnx", "onnxruntime", "onnxscript"}
+    assert load("onnx-script").versions()["torch"] == torch.__version__
