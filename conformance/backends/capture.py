@@ -145,7 +145,7 @@ class _Recorder:
         call.arrays |= {f"buffer.{key}": to_array(getattr(module, key)) for key in call.buffers}
         call.output_has_gradient = output.requires_grad
         if output.requires_grad:
-            output.register_hook(lambda gradient: _store_upstream(call, gradient))
+            _on_gradient(output, lambda gradient: _store_upstream(call, gradient))
 
 
 def _recorded(network: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
@@ -161,7 +161,7 @@ def _recorded(network: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]
 
 
 def _describe(call: _Call) -> dict[str, torch.nn.Parameter]:
-    """Fill in the arguments, parameters and buffers of a call; the parameters that are the module's own are returned."""
+    """Fill in arguments, parameters and buffers of a call; the parameters that are the module's own are returned."""
     module, op = call.module, op_of(call.module)
     if op is None:
         call.unjudged = f"no reference for {type(module).__name__}"
@@ -187,7 +187,7 @@ def _describe(call: _Call) -> dict[str, torch.nn.Parameter]:
 
 
 def _put(module: torch.nn.Module, tensors: dict[str, Any]) -> None:
-    """Put tensors in the places of parameters, as torch.func.functional_call does; setattr refuses what is no parameter."""
+    """Put tensors in the places of parameters, as torch.func.functional_call does; setattr refuses such tensors."""
     module._parameters.update(tensors)  # noqa: SLF001 - no public way that accepts a plain tensor
 
 
@@ -196,10 +196,15 @@ def _alias(call: _Call, quantity: str, tensor: torch.Tensor, why_not: str) -> to
     alias = tensor.view_as(tensor)
     if alias.requires_grad:
         call.awaited.append(quantity)
-        alias.register_hook(lambda gradient: _store(call, quantity, gradient))
+        _on_gradient(alias, lambda gradient: _store(call, quantity, gradient))
     else:
         call.absent[quantity] = "gradients were switched off" if not torch.is_grad_enabled() else why_not
     return alias
+
+
+def _on_gradient(tensor: torch.Tensor, store: Callable[[torch.Tensor], None]) -> None:
+    """Hand the gradient of a tensor to ``store``, summed over all uses; a change of the tensor in place comes after."""
+    tensor.register_hook(store)  # type: ignore[no-untyped-call]
 
 
 def _store(call: _Call, quantity: str, gradient: torch.Tensor) -> None:

@@ -14,8 +14,9 @@ from conformance.ops import OPS
 def op_of(module: torch.nn.Module) -> str | None:
     """The op that a module is judged as: the nearest of its classes that is the class of torch.nn of an op."""
     for kind in type(module).__mro__:
-        if kind.__name__ in OPS and kind is getattr(torch.nn, kind.__name__, None):
-            return kind.__name__
+        name: str = kind.__name__
+        if name in OPS and kind is getattr(torch.nn, name, None):
+            return name
     return None
 
 
