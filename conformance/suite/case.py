@@ -78,7 +78,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     layout: Layout = "contiguous"  # of the input
     grad_layout: Layout = "contiguous"  # of the upstream gradient
     requires_grad: bool = True  # of the input
-    data: str = "normal"  # a name of conformance.inputs.GENERATORS
+    data: str = "normal"  # a name of conformance.suite.data_families
     params: ParamsKind = "random"
     buffers: BuffersKind = "random"
     steps: tuple[Mode, ...] = ("train",)

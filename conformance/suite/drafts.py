@@ -1,0 +1,181 @@
+"""From flat settings to a case: ``{"shape": ..., "args.momentum": ..., "tolerance.output": ...}``.
+
+Every layer of a file (defaults, a group's ``set``, an axis, a rule, an explicit case) becomes such a mapping, beside
+one of where each setting stands, so that layers merge with ``|`` and every value of a case can say who set it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from conformance.ops import OPS, Argument
+from conformance.suite import limits
+from conformance.suite.arguments import normalised
+from conformance.suite.case import Case, Origin, Raises, Tolerance
+from conformance.suite.identity import key_of
+from conformance.suite.positions import Document
+from conformance.suite.problems import Path
+from conformance.suite.schema import AXES
+
+Settings = dict[str, Any]
+
+ABSENT: Any = object()
+UNSAID: dict[str, Any] = {
+    "dtype": "float32", "layout": "contiguous", "grad_layout": "contiguous", "data": "normal", "params": "random",
+    "buffers": "random", "steps": ("train",), "seed": 0, "robustness": False, "raises": None,
+}  # fmt: skip
+"""What holds where no layer says otherwise; param_dtype and requires_grad then follow the dtype."""
+
+
+class Unfit(Exception):  # noqa: N818 - becomes a problem with a place
+    """Settings that make no case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Settings and where each stands in the document."""
+
+    settings: Settings = field(default_factory=dict)
+    paths: dict[str, Path] = field(default_factory=dict)
+
+    def __or__(self, other: Layer) -> Layer:
+        marks = (*self.settings.get("marks", ()), *other.settings.get("marks", ()))
+        settings = self.settings | other.settings
+        if marks:
+            settings["marks"] = tuple(dict.fromkeys(marks))
+        return Layer(settings, self.paths | other.paths)
+
+
+def layer(document: Document, fields: Mapping[str, Any] | None, path: Path) -> Layer:
+    """The fields that stand at ``path``, which the structs have accepted."""
+    settings: Settings = {}
+    paths: dict[str, Path] = {}
+
+    def put(name: str, value: Any, where: Path) -> None:
+        settings[name] = value
+        paths[name] = where
+
+    for name, value in (fields or {}).items():
+        here: Path = (*path, name)
+        if name == "args":
+            for argument, given in value.items():
+                put(f"args.{argument}", given, (*here, argument))
+        elif name == "tolerance":
+            for quantity, figures in value.items():
+                put(f"tolerance.{quantity}", tolerance(document, figures, (*here, quantity)), (*here, quantity))
+        elif name == "raises":
+            put(name, None if value is None else Raises(value["type"], value["match"]), here)
+        elif name in AXES and isinstance(value, dict):
+            label, inner = next(iter(value.items()))
+            put(name, inner, (*here, label))
+        elif name == "marks":
+            put(name, tuple(value), here)
+        elif name != "id":
+            put(name, value, here)
+    return Layer(settings, paths)
+
+
+def tolerance(document: Document, figures: Mapping[str, Any], path: Path) -> Tolerance:
+    line, _ = document.mark(path, key=True)
+    return Tolerance(**{name: float(value) for name, value in figures.items()}, origin=f"{document.file}:{line}")
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The arguments of a draft, completed by its op, or what the op had against them."""
+
+    op: str
+    args: dict[str, Any]
+    shape: tuple[int, ...]
+    refused: str = ""
+
+
+_ARGUMENTS: dict[str, dict[str, Argument]] = {}
+
+
+def arguments_of(op: str) -> dict[str, Argument]:
+    """The arguments of an op by name."""
+    if op not in _ARGUMENTS:
+        _ARGUMENTS[op] = {argument.name: argument for argument in OPS[op].arguments}
+    return _ARGUMENTS[op]
+
+
+def complete(settings: Settings) -> Completed:
+    """The op, its arguments and the shape of a draft.
+
+    Raises:
+        Unfit: where there is no shape.
+    """
+    op = settings["op"]
+    arguments = arguments_of(op)
+    if "shape" not in settings:
+        raise Unfit("no shape; give one in defaults, set or vary")
+    shape = tuple(settings["shape"])
+    args = normalised(arguments, {name: settings.get("args." + name, each.default) for name, each in arguments.items()})
+    try:
+        finished = OPS[op].complete(args, shape)
+        OPS[op].facts(finished, shape)
+        OPS[op].parameters(finished)
+        OPS[op].buffers(finished)
+    except Exception as error:  # noqa: BLE001 - whatever an op has against arguments becomes a problem with a place
+        return Completed(op, args, shape, str(error) or type(error).__name__)
+    return Completed(op, finished, shape)
+
+
+def fields_of(settings: Settings) -> dict[str, Any]:
+    """The fields of a case other than its op, arguments and shape, with what follows from others filled in."""
+    fields: dict[str, Any] = {name: settings.get(name, unsaid) for name, unsaid in UNSAID.items()}
+    dtype = fields["dtype"]
+    fields["param_dtype"] = settings.get("param_dtype") or ("float32" if dtype == "int64" else dtype)
+    fields["requires_grad"] = settings.get("requires_grad", dtype != "int64")
+    fields["steps"] = tuple(fields["steps"])
+    tolerances = {name[10:]: value for name, value in settings.items() if name.startswith("tolerance.")}
+    if tolerances:
+        fields["tolerance"] = tolerances
+    return fields
+
+
+def usual(axis: str, base: Layer) -> Any:
+    """The value that a case has where ``axis`` is not varied; None where it follows the dtype of the case."""
+    if axis in base.settings:
+        return base.settings[axis]
+    if axis.startswith("args."):
+        return arguments_of(base.settings["op"])[axis[5:]].default
+    if axis == "shape":
+        return ABSENT
+    return UNSAID.get(axis)
+
+
+def build(
+    settings: Settings, *, name: str, group: str, about: str, origin: Origin, done: Completed | None = None
+) -> Case:
+    """The case that the settings spell out.
+
+    Raises:
+        Unfit: where they spell out none.
+    """
+    done = done or complete(settings)
+    fields = fields_of(settings)
+    if done.refused and fields["raises"] is None:
+        raise Unfit(f"the arguments do not fit the shape {list(done.shape)}: {done.refused}")
+    elements = math.prod(done.shape) * len(fields["steps"])
+    if elements > limits.ELEMENTS:
+        raise Unfit(
+            f"{elements:,} elements in {len(fields['steps'])} steps of {list(done.shape)}; "
+            f"at most {limits.ELEMENTS:,} are allowed"
+        )
+    return Case(
+        id=name,
+        key=key_of(done.op, done.args, done.shape, fields),
+        op=done.op,
+        args=done.args,
+        shape=done.shape,
+        **fields,
+        about=settings.get("about", about),
+        group=group,
+        marks=settings.get("marks", ()),
+        origin=origin,
+    )
