@@ -239,7 +239,7 @@ class Normalisation:
         out_of_range = np.zeros_like(undetermined)
         if running is None and n:
             largest = np.maximum(np.maximum(mean_absx, v), _mean(X * X))
-            out_of_range = (n * largest > p.compute.max / 8) & ~poisoned
+            out_of_range = (n * largest > p.reach.max / 8) & ~poisoned
         if p.narrow:
             out_of_range |= ((s > p.stored.max / 8) | (np.abs(m) > p.stored.max / 8)) & ~poisoned
         clear = ~poisoned  # a poisoned slice is decided by its class (NaN or not), and rounds its finite values once
@@ -291,8 +291,8 @@ class Normalisation:
             )
         unknown = f.undetermined | f.out_of_range
         if not f.constant and n:
-            sums = n * np.maximum(_mean(absg), _mean(absg * absxh)) > p.compute.max / 8
-            cube_root = float(p.compute.max) ** (1 / 3) / 8, 8 * float(p.compute.tiny) ** (1 / 3)
+            sums = n * np.maximum(_mean(absg), _mean(absg * absxh)) > p.reach.max / 8
+            cube_root = float(p.reach.max) ** (1 / 3) / 8, 8 * float(p.reach.tiny) ** (1 / 3)
             unknown = unknown | ((sums | (f.s > cube_root[0]) | (f.s < cube_root[1])) & ~f.poisoned)
         dgx = np.where(f.poisoned, 4 * U * np.abs(gx), dgx)
         quantities = {"grad_input": self._whole(f.fold, gx, np.where(unknown, real(np.inf), dgx), unknown)}

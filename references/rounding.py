@@ -70,6 +70,11 @@ class Precision:
         """The allowed relative perturbation of one operation, K times the unit roundoff."""
         return self.K * self.compute.u
 
+    @property
+    def reach(self) -> Format:
+        """The format whose range bounds sums and powers: class B keeps statistics in the storage format but sums in float32."""
+        return FORMATS["float32"] if self.narrow else self.compute
+
     def A(self, n: int) -> float:
         """The growth of a sum of n terms: linear up to 1024, then 32 sqrt(n); plain n in float64 (numerics, 2.1)."""
         if self.compute.name == "float64" or n <= 1024:
