@@ -282,7 +282,7 @@ def sweep(case_of, name, dtype, reference_of, record_property, *, storage=True):
             before = worst.get(quantity, (0.0, "", 0))
             worst[quantity] = *max(before[:2], (share, data)), before[2] + counted
     for quantity, (share, data, counted) in worst.items():
-        print(f"{name:24} {dtype:9} {quantity:20} {share:9.2e} of the allowance ({data}; {counted} elements)")
+        print(f"{name:24} {dtype:9} {quantity:20} {share:9.2e} of the allowance ({data}; {counted} elements)")  # noqa: T201 - read with -s
         record_property(quantity, share)
     return worst
 
