@@ -109,11 +109,11 @@ def _instance_norm(spatial: int) -> Op:
 
 
 def _trailing(args: Args, shape: Shape) -> dict[str, Any]:
-    """``normalized_shape`` may be an int, a list, or ``{last: k}``, the last k axes of the shape."""
+    """``normalized_shape`` may be an int, a list, or ``{last: k}``, the last k axes of the shape, or all."""
     given = args["normalized_shape"]
     if isinstance(given, dict):
         count = given["last"]
-        given = list(shape[len(shape) - count :]) if count else []
+        given = list(shape[max(0, len(shape) - count) :])
     elif isinstance(given, int):
         given = [given]
     return {**args, "normalized_shape": [int(size) for size in given]}
