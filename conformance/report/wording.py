@@ -51,7 +51,7 @@ def short_figure(figure: Figure) -> str:
 
 
 def again(record: Record, paths: Sequence[str] = ()) -> str:
-    """The command that runs this pair alone; ``paths`` are the case files that were named, none for the shipped ones."""
+    """The command that runs this pair alone; ``paths`` are the case files that were named, if any were."""
     where = "".join(f"{shlex.quote(path)} " for path in paths)
     return f"conformance run {where}--key {record.key} --backend {record.backend}"
 

@@ -1,0 +1,132 @@
+"""``conformance run``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import click
+import msgspec
+
+from conformance import __version__
+from conformance.cli import options
+from conformance.cli.output import check_writable, deliver
+from conformance.engine.limits import GIB, Limits, default_workers
+from conformance.engine.run import STANDARD_TOOLS, How, run
+from conformance.engine.store import ROOT, Store, read_run
+from conformance.engine.wish import DEFAULT_BACKENDS, Wish, grant
+from conformance.errors import UsageError
+from conformance.record import Header
+from conformance.report.progress import Progress
+from conformance.report.summary import INTERRUPTED, Summary
+
+SHORT_HELP = f"""Run cases on backends and report.
+
+Without arguments all shipped cases run on {", ".join(DEFAULT_BACKENDS)}.
+
+\b
+Examples:
+  conformance run
+  conformance run --op BatchNorm2d --op LayerNorm --dtype float16
+  conformance run --backend torch-cuda
+  conformance run my_cases.yaml -k momentum --format md -o report.md
+  conformance run --key 9c1e04b7a2d1 --backend onnx-dynamo --in-process
+  conformance run --resume
+"""
+
+
+@click.command("run", help=SHORT_HELP)
+@options.selection
+@click.option("--backend", "backends", multiple=True, metavar="NAME", help="Run on this backend; may be given again.")
+@click.option(
+    "--exports",
+    type=click.Choice(["sample", "all"]),
+    default="sample",
+    help="Which cases go to onnx-dynamo, whose exports are slow: a pairwise sample of them (the default), or all.",
+)
+@click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Worker processes; one per core by default.")
+@click.option("--in-process", is_flag=True, help="No worker processes, for debuggers: a crash then ends the run.")
+@click.option(
+    "--case-timeout", type=click.FloatRange(min=0.1), default=60.0, metavar="SECONDS", help="Per case and backend; 60."
+)
+@click.option(
+    "--memory", type=click.FloatRange(min=0.5), default=8.0, metavar="GIB", help="Memory that a worker may use; 8."
+)
+@click.option("--resume", is_flag=True, help="Finish the last run, which was interrupted.")
+@options.output("text")
+@click.option("--tools", default=STANDARD_TOOLS, hidden=True)
+@click.pass_context
+def command(  # noqa: PLR0917 - click passes options by name
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    ops: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    ids: tuple[str, ...],
+    keys: tuple[str, ...],
+    keyword: str,
+    slow: bool,  # noqa: FBT001
+    backends: tuple[str, ...],
+    exports: Literal["sample", "all"],
+    workers: int | None,
+    in_process: bool,  # noqa: FBT001
+    case_timeout: float,
+    memory: float,
+    resume: bool,  # noqa: FBT001
+    form: str,
+    target: Path | None,
+    junitxml: Path | None,
+    everything: bool,  # noqa: FBT001
+    tools: str,
+) -> int:
+    wish = Wish(
+        paths=paths,
+        ops=ops,
+        dtypes=dtypes,
+        ids=ids,
+        keys=keys,
+        keyword=keyword,
+        slow=slow,
+        backends=backends or DEFAULT_BACKENDS,
+        exports=exports,
+    )
+    store = None
+    if resume:
+        if wish != Wish():
+            raise UsageError(
+                "--resume finishes the last run as it was asked for; it takes no other selection",
+                hint="conformance run --resume",
+            )
+        store = Store.resume(ROOT / "latest")
+        assert store.header is not None
+        wish = msgspec.convert(store.header.extra.get("wish", {}), Wish)
+    granted = grant(wish)
+    check_writable(target, junitxml)
+    how = How(
+        workers=workers or default_workers(),
+        in_process=in_process,
+        limits=Limits(case_seconds=case_timeout, memory=int(memory * GIB)),
+        tools=tools,
+    )
+    header = Header(
+        conformance=__version__,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=shlex.join([ctx.command_path, *sys.argv[2:]]),
+        extra=granted.extra,
+    )
+    store = store or Store.create(ROOT)
+    progress = Progress()
+    try:
+        done = run(granted.plan, store, header, progress, how)
+    except KeyboardInterrupt:
+        progress.close()
+        if store.header is not None:  # else it ended before the first worker said what is here
+            deliver(read_run(store.path), form=form, target=target, junitxml=junitxml, everything=everything)
+        click.echo("interrupted; finish with: conformance run --resume", err=True)
+        return INTERRUPTED
+    finally:
+        progress.close()
+    deliver(done, form=form, target=target, junitxml=junitxml, everything=everything)
+    return Summary(done).exit_code
