@@ -28,15 +28,15 @@ def load_model(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 def run_model(session: onnxruntime.InferenceSession, x: Array) -> tuple[Array, float]:
     """The first output and the seconds that it took.  The runtime is given a copy of x, and a copy is taken from it."""
-    value = _to_value(x)
+    value = to_value(x)
     feed = {given.name: value for given in session.get_inputs()}
     started = time.perf_counter()
     output = session.run_with_ort_values(None, feed)[0]
     seconds = time.perf_counter() - started
-    return _to_array(output), seconds
+    return from_value(output), seconds
 
 
-def _to_value(array: Array) -> onnxruntime.OrtValue:
+def to_value(array: Array) -> onnxruntime.OrtValue:
     copied = np.array(array, order="C", copy=True)
     if copied.dtype != BFLOAT16:
         return onnxruntime.OrtValue.ortvalue_from_numpy(copied)
@@ -44,7 +44,7 @@ def _to_value(array: Array) -> onnxruntime.OrtValue:
     return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, onnx.TensorProto.BFLOAT16)
 
 
-def _to_array(value: onnxruntime.OrtValue) -> Array:
+def from_value(value: onnxruntime.OrtValue) -> Array:
     if value.data_type() != "tensor(bfloat16)":
         plain: Array = np.array(value.numpy(), order="C", copy=True)
         return plain

@@ -96,5 +96,3 @@ def _same(a: Array, b: Array) -> bool:
 def _digest(array: Array) -> bytes:
     head = f"{array.dtype.name}{array.shape}".encode()
     return blake2b(head + np.ascontiguousarray(array).tobytes(), digest_size=16).digest()
-
-

@@ -49,9 +49,7 @@ class LocalFinding:
         return f"{where}: {self.outcome}{f': {self.reason}' if self.reason else ''}"
 
 
-def judge_locally(
-    captured: Sequence[Captured], labels: Mapping[str, Class] | None = None
-) -> tuple[LocalFinding, ...]:
+def judge_locally(captured: Sequence[Captured], labels: Mapping[str, Class] | None = None) -> tuple[LocalFinding, ...]:
     """Every call judged, and what happened between them: failures first and worst first, nothing left out.
 
     captured: in the order of the calls.
