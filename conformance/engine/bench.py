@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 
 from conformance.engine.execute import Seat, SharedCase, Tools, execute, first_line, take_seat
 from conformance.engine.messages import Assignment, Ready
@@ -43,7 +44,8 @@ class Bench:
     def introduction(self) -> Ready:
         """What was found when the backends were loaded."""
         return Ready(
-            versions={package: version for seat in self.seats.values() for package, version in seat.versions.items()},
+            versions={"numpy": metadata.version("numpy")}
+            | {package: version for seat in self.seats.values() for package, version in seat.versions.items()},
             missing={name: seat.missing for name, seat in self.seats.items() if seat.backend is None},
             devices=self._tools.devices(),
         )

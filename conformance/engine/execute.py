@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import metadata
 from typing import Any, Protocol
 
 import msgspec
@@ -83,7 +84,8 @@ def take_seat(name: str, tools: Tools) -> Seat:
 def runtime(seat: Seat) -> dict[str, str]:
     """What the conditions of a divergence may ask about where a case runs."""
     device = "cuda" if seat.name.endswith("cuda") else "cpu"
-    return {"backend": seat.name, "machine": platform.machine(), "device": device, **seat.versions}
+    here = {"backend": seat.name, "machine": platform.machine(), "device": device, "python": platform.python_version()}
+    return {**here, "numpy": metadata.version("numpy"), **seat.versions}
 
 
 class SharedCase:

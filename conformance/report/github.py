@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from conformance.engine.store import StoredRun
 from conformance.report.headline import headline, next_step
 from conformance.report.summary import Summary, in_words
-from conformance.report.wording import again, body, title
+from conformance.report.wording import again, body, likeness, title
 
 
 def _data(text: str) -> str:
@@ -24,15 +24,15 @@ def _command(kind: str, where: str, name: str, text: str) -> str:
 
 
 def github(run: StoredRun) -> str:
-    """One error per failure, one warning per divergence that is no longer seen, one notice for all the rest."""
+    """One error per kind of failure, one warning per divergence that is no longer seen, one notice for all the rest."""
     return "\n".join(_lines(Summary(run))) + "\n"
 
 
 def _lines(summary: Summary) -> Iterator[str]:
-    for record in summary.failures:
-        yield _command(
-            "error", record.where, title(record), "\n".join((*body(record), f"again: {again(record, summary.paths)}"))
-        )
+    for group in summary.failure_groups:
+        record = group.first
+        told = (*body(record), likeness(group), f"again: {again(record, summary.paths)}")
+        yield _command("error", record.where, title(record), "\n".join(line for line in told if line))
     seen = set()
     for record in summary.fixed:
         if (record.divergence, record.backend) not in seen:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from conformance.engine.store import StoredRun
 from conformance.report.headline import amounts, headline, left_out, next_step, versions
 from conformance.report.summary import Summary, in_words
-from conformance.report.wording import again, body, number, title
+from conformance.report.wording import again, body, likeness, number, title
 
 FAILURES_SHOWN = 50
 
@@ -33,12 +33,14 @@ def _lines(summary: Summary) -> Iterator[str]:
     yield from _table(summary)
     if summary.failures:
         yield from ("### Failures", "")
-        for record in summary.failures[:FAILURES_SHOWN]:
+        for group in summary.failure_groups[:FAILURES_SHOWN]:
+            record = group.first
             yield from (f"- `{title(record)}` ({record.where})", "", "  ```text")
-            yield from (f"  {line}" for line in (*body(record), f"again: {again(record, summary.paths)}"))
+            told = (*body(record), likeness(group), f"again: {again(record, summary.paths)}")
+            yield from (f"  {line}" for line in told if line)
             yield from ("  ```", "")
-        if len(summary.failures) > FAILURES_SHOWN:
-            yield from (f"and {len(summary.failures) - FAILURES_SHOWN:,} more", "")
+        if len(summary.failure_groups) > FAILURES_SHOWN:
+            yield from (f"and {len(summary.failure_groups) - FAILURES_SHOWN:,} more kinds of failure", "")
     if summary.fixed:
         yield from ("### No longer seen", "")
         yield from (f"- `{record.id}` on {record.backend}: {_escape(record.reason)}" for record in summary.fixed)
@@ -50,11 +52,11 @@ def _lines(summary: Summary) -> Iterator[str]:
             "| divergence | cases | why | error relative to the data |",
             "|---|---|---|---|",
         )
-        for group in summary.known:
-            cases = ", ".join(f"{count:,} {name}" for name, count in group.backends)
-            sizes = "; ".join(f"{name} {number(low)} to {number(high)}" for name, low, high in group.sizes)
-            name = f"[{group.divergence}]({group.see})" if group.see else group.divergence
-            yield f"| {name} | {cases} | {_escape(group.why)} | {sizes} |"
+        for known in summary.known:
+            cases = ", ".join(f"{count:,} {name}" for name, count in known.backends)
+            sizes = "; ".join(f"{name} {number(low)} to {number(high)}" for name, low, high in known.sizes)
+            name = f"[{known.divergence}]({known.see})" if known.see else known.divergence
+            yield f"| {name} | {cases} | {_escape(known.why)} | {sizes} |"
         yield ""
     if summary.unsupported or summary.missing:
         yield from ("### Not run", "", "| backend | cases | reason |", "|---|---|---|")

@@ -62,6 +62,18 @@ class ReasonGroup:
     example: str
 
 
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failures alike in op, backend, verdict, dtype, and quantity or reason.  The first stands for all."""
+
+    records: tuple[Record, ...]
+    worst: float | None  # budget
+
+    @property
+    def first(self) -> Record:
+        return self.records[0]
+
+
 @dataclass(frozen=True)
 class Summary:
     """A run, counted and grouped.  Every record is in exactly one cell of ``table`` and one entry of ``counts``."""
@@ -107,6 +119,16 @@ class Summary:
     def failures(self) -> tuple[Record, ...]:
         """Everything that makes the run fail, in suite order."""
         return tuple(record for record in self.run.records if record.verdict in BAD)
+
+    @cached_property
+    def failure_groups(self) -> tuple[FailureGroup, ...]:
+        """The failures, those alike together, in the order in which the first of each appears."""
+        groups: dict[tuple[str, ...], list[Record]] = {}
+        for record in self.failures:
+            over = bad_figures(record)
+            sign = over[0].quantity if over else record.reason
+            groups.setdefault((record.op, record.backend, record.verdict, record.dtype, sign), []).append(record)
+        return tuple(FailureGroup(tuple(records), _worst_budget(records)) for records in groups.values())
 
     @cached_property
     def fixed(self) -> tuple[Record, ...]:
@@ -173,6 +195,11 @@ class Summary:
         if self.failures:
             return FAILURES
         return NOTHING if set(self.counts) <= {"missing"} else OK
+
+
+def _worst_budget(records: Iterable[Record]) -> float | None:
+    budgets = (figure.budget for record in records for figure in bad_figures(record)[:1])
+    return max((budget for budget in budgets if budget is not None), default=None)
 
 
 def bad_figures(record: Record) -> tuple[Figure, ...]:

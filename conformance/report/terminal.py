@@ -15,8 +15,8 @@ from rich.text import Text
 from conformance.engine.store import StoredRun
 from conformance.record import BAD, Verdict
 from conformance.report.headline import amounts, headline, left_out, next_step, versions
-from conformance.report.summary import GLYPHS, Summary, Worst, in_words
-from conformance.report.wording import again, body, number, title
+from conformance.report.summary import GLYPHS, FailureGroup, Summary, Worst, in_words
+from conformance.report.wording import again, body, likeness, number, title
 
 FAILURES_SHOWN = 20
 REASONS_SHOWN = 15
@@ -51,7 +51,7 @@ def render(run: StoredRun, *, width: int = WITHOUT_TERMINAL, limit: int = FAILUR
 
 
 def draw(run: StoredRun, console: Console, *, limit: int = FAILURES_SHOWN) -> None:
-    """Draw the report."""
+    """Draw the report with so many kinds of failure; 0 shows every failure by itself."""
     summary = Summary(run)
 
     def line(text: str | Text = "") -> None:
@@ -117,14 +117,21 @@ def _list(summary: Summary) -> Iterator[Text]:
 
 
 def _failures(summary: Summary, limit: int) -> Iterator[Text]:
-    for record in summary.failures[:limit]:
+    shown = summary.failure_groups if limit else tuple(FailureGroup((each,), None) for each in summary.failures)
+    for group in shown[: limit or None]:
+        record = group.first
         yield Text(title(record), STYLES[record.verdict]) + Text(f"    {record.where}", "default")
         for text in body(record):
             yield Text(f"   {text}", "dim" if text.startswith("|") else "")
+        if more := likeness(group):
+            yield Text(f"   {more}", "bold")
         yield Text(f"   again: {again(record, summary.paths)}")
         yield Text()
-    if len(summary.failures) > limit:
-        yield Text(f"... and {len(summary.failures) - limit:,} more: conformance report --all", "bold red")
+    if limit and len(shown) > limit:
+        rest = sum(len(group.records) for group in shown[limit:])
+        yield Text(f"... and {rest:,} more failures of {len(shown) - limit:,} other kinds", "bold red")
+    if limit and len(shown[:limit]) < len(summary.failures):
+        yield Text("every failure: conformance report --all")
         yield Text()
 
 

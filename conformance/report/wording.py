@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from conformance.record import Figure, Record
-from conformance.report.summary import GLYPHS, bad_figures
+from conformance.report.summary import GLYPHS, FailureGroup, bad_figures
 
 DETAIL_LINES = 12
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -77,6 +77,15 @@ def body(record: Record, *, detail_lines: int = DETAIL_LINES) -> list[str]:
         lines.append(f"also: {shown}{more}")
     lines += _quoted_detail(record, detail_lines)
     return lines
+
+
+def likeness(group: FailureGroup) -> str:
+    """How many more fail like the first, and how badly; empty when it is the only one."""
+    more = len(group.records) - 1
+    if not more:
+        return ""
+    worst = f", the worst {number(group.worst)} x allowed" if group.worst is not None else ""
+    return f"and {more:,} more like it ({group.first.op} {group.first.dtype} on {group.first.backend}){worst}"
 
 
 def _quoted_detail(record: Record, limit: int) -> list[str]:

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -131,7 +132,7 @@ def test_a_missing_backend_has_a_record_for_every_case_and_a_line_in_the_header(
         "fake-uninstalled": "No module named 'fakeruntime'",
     }
     assert verdicts(result, "fake-missing") == verdicts(result, "fake-uninstalled") == ["missing", "missing"]
-    assert result.header.versions == {"fake": "1.0"}
+    assert result.header.versions == {"fake": "1.0", "numpy": metadata.version("numpy")}
     assert result.header.machine["cuda"] == "none"
 
 

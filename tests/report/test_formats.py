@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
-from stored_runs import HEADER, record, stored
+from stored_runs import HEADER, OVER, record, stored
 
 from conformance.engine.store import read_run
 from conformance.record import VERDICTS
@@ -61,10 +61,17 @@ def test_an_interrupted_run_says_so_and_how_to_finish_it():
     assert "interrupted after" in FORMATS["md"](run)
 
 
-def test_more_failures_than_fit_are_counted():
-    text = render(stored([record(number, "fail", "x") for number in range(30)]), limit=5)
+def test_failures_alike_are_told_once_and_counted():
+    text = render(stored([record(number, "fail", "x", figures=(OVER,)) for number in range(30)]))
+    assert text.count("again:") == 1
+    assert "and 29 more like it (BatchNorm2d float32 on torch-cpu), the worst 4.1 x allowed" in text
+    assert render(stored([record(number, "fail", "x") for number in range(30)]), limit=0).count("again:") == 30
+
+
+def test_more_kinds_of_failure_than_fit_are_counted():
+    text = render(stored([record(number, "error", f"reason {number // 2}") for number in range(30)]), limit=5)
     assert text.count("again:") == 5
-    assert "... and 25 more" in text
+    assert "... and 20 more failures of 10 other kinds" in text
 
 
 def test_colour_is_left_out_when_asked_by_the_environment(monkeypatch):
