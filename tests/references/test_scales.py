@@ -129,7 +129,7 @@ def test_the_scales_of_running_statistics_start_from_the_error_that_the_buffers_
 def test_class_b_allows_more_than_class_a_everywhere(case_of, op, dtype):
     steps = ("train", "train", "eval")
     # at most 8 values in a slice: beyond, the mathematics of class B decides nothing in bfloat16
-    arguments = {"GroupNorm": {"num_groups": 2}}.get(op, {})
+    arguments = {"GroupNorm": {"num_groups": 2}, "LayerNorm": {"normalized_shape": {"last": 2}}}.get(op, {})
     case = case_of(op, (2, 4, 2, 2), dtype, data="normal", steps=steps, **arguments)
     inputs = make_inputs(case)
     states = {label: build_reference(case, label).initial(inputs.buffers) for label in "AB"}

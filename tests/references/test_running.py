@@ -1,0 +1,151 @@
+"""Running statistics: what moves them, and how much error they carry on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from conformance.inputs import make_inputs
+from conformance.reference import build_reference
+from references.expected import Quantity, run
+from references.rounding import FORMATS
+
+TRACKED = {
+    "BatchNorm1d": ((6, 3), {}),
+    "BatchNorm2d": ((3, 4, 2, 3), {"momentum": 0.3}),
+    "InstanceNorm2d": ((3, 2, 2, 3), {"affine": True, "track_running_stats": True}),
+}
+
+
+def expect(case):
+    inputs = make_inputs(case)
+    batches = [(step.x, step.grad_output) for step in inputs.steps]
+    return run(build_reference(case), batches, inputs.params, inputs.buffers, case.steps), inputs
+
+
+def stored_error(quantity):
+    stored = FORMATS[quantity.stored]
+    return quantity.scale + stored.u * np.abs(quantity.value) + stored.eta
+
+
+def test_one_step_by_hand(case_of):
+    """x = 1, 2, 6: mean 3, unbiased variance 7, biased 14/3."""
+    case = case_of("BatchNorm1d", (3, 1), "float64", momentum=0.25, eps=0.0, affine=False)
+    reference = build_reference(case)
+    before = {"running_mean": [1.0], "running_var": [2.0], "num_batches_tracked": 4}
+    state = reference.initial({k: np.array(v, np.int64 if k[0] == "n" else np.float64) for k, v in before.items()})
+    found = reference.step(np.array([[1.0], [2.0], [6.0]]), np.ones((3, 1)), {}, state, "train").quantities
+    assert float(found["buffer.running_mean"].value[0]) == pytest.approx(0.75 * 1 + 0.25 * 3, rel=1e-15)
+    assert float(found["buffer.running_var"].value[0]) == pytest.approx(0.75 * 2 + 0.25 * 7, rel=1e-15)
+    assert int(found["buffer.num_batches_tracked"].value) == 5
+    np.testing.assert_allclose(found["output"].value[:, 0].astype(float), np.array([-2, -1, 3]) / np.sqrt(14 / 3))
+
+
+def test_without_momentum_the_buffers_are_the_averages_of_all_batches(case_of):
+    steps = ("train",) * 5
+    case = case_of("BatchNorm1d", (6, 3), "float32", momentum=None, steps=steps, buffers="default", data="scaled")
+    results, inputs = expect(case)
+    batches = [step.x.astype(np.float64) for step in inputs.steps]
+    mean = np.mean([x.mean(axis=0) for x in batches], axis=0)
+    variance = np.mean([x.var(axis=0, ddof=1) for x in batches], axis=0)
+    np.testing.assert_allclose(results[-1].state["running_mean"].value, mean, rtol=1e-12)
+    np.testing.assert_allclose(results[-1].state["running_var"].value, variance, rtol=1e-12)
+
+
+def test_instance_norm_averages_over_the_batch_and_never_counts(case_of):
+    case = case_of("InstanceNorm1d", (4, 3, 5), "float32", track_running_stats=True, momentum=1.0, data="scaled")
+    (result,), inputs = expect(case)
+    x = inputs.steps[0].x.astype(np.float64)
+    np.testing.assert_allclose(result.state["running_mean"].value, x.mean(axis=2).mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(result.state["running_var"].value, x.var(axis=2, ddof=1).mean(axis=0), rtol=1e-12)
+    assert result.state["num_batches_tracked"].value == inputs.buffers["num_batches_tracked"]
+
+
+@pytest.mark.parametrize("op", TRACKED)
+def test_eval_mode_leaves_the_buffers_alone(case_of, op):
+    shape, arguments = TRACKED[op]
+    (result,), inputs = expect(case_of(op, shape, "float32", steps=("eval",), **arguments))
+    for name, buffer in inputs.buffers.items():
+        np.testing.assert_array_equal(result.state[name].value, buffer)
+        assert (result.state[name].scale == 0).all()
+
+
+@pytest.mark.parametrize("op", ["BatchNorm1d", "InstanceNorm1d"])
+def test_without_running_statistics_eval_mode_is_train_mode(case_of, op):
+    case = case_of(op, (4, 3, 5), "float32", steps=("train", "eval"), track_running_stats=False)
+    inputs, reference = make_inputs(case), build_reference(case)
+    step = inputs.steps[0]
+    both = [reference.step(step.x, step.grad_output, inputs.params, {}, mode) for mode in case.steps]
+    assert both[0].quantities.keys() == both[1].quantities.keys()
+    assert not [name for name in both[0].quantities if name.startswith("buffer")]
+    for name, quantity in both[0].quantities.items():
+        np.testing.assert_array_equal(quantity.value, both[1].quantities[name].value)
+        np.testing.assert_array_equal(quantity.scale, both[1].quantities[name].scale)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("op", TRACKED)
+def test_the_carried_error_is_what_is_kept_of_the_old_and_what_this_step_adds(case_of, op, dtype):
+    """acc_k = (1 - momentum) acc_{k-1} + d_k, where d_k is the error of a step from exact buffers."""
+    shape, arguments = TRACKED[op]
+    steps = ("train",) * 6
+    case = case_of(op, shape, dtype, data="scaled", steps=steps, **arguments)
+    results, inputs = expect(case)
+    reference, kept = build_reference(case), 1 - case.args["momentum"]
+    state = reference.initial(inputs.buffers)
+    for k, step in enumerate(inputs.steps):
+        exact = {name: Quantity(q.value, np.zeros_like(q.scale), q.stored) for name, q in state.items()}
+        alone = reference.step(step.x, step.grad_output, inputs.params, exact, "train")
+        for name in ("running_mean", "running_var"):
+            carried = stored_error(results[k - 1].quantities[f"buffer.{name}"]) if k else 0.0
+            own, found = alone.quantities[f"buffer.{name}"], results[k].quantities[f"buffer.{name}"]
+            np.testing.assert_array_equal(own.value, found.value)
+            np.testing.assert_allclose(found.scale, own.scale + kept * carried, rtol=1e-12)
+            assert k == 0 or (found.scale > own.scale).all()
+        state = results[k].state
+
+
+@pytest.mark.parametrize("op", TRACKED)
+def test_an_eval_step_after_training_allows_for_what_the_buffers_carry(case_of, op):
+    shape, arguments = TRACKED[op]
+    case = case_of(op, shape, "bfloat16", data="scaled", steps=("train", "train", "eval"), **arguments)
+    results, inputs = expect(case)
+    reference, step = build_reference(case), inputs.steps[2]
+    carried = results[1].state
+    exact = {name: Quantity(q.value, np.zeros_like(q.scale), q.stored) for name, q in carried.items()}
+    free, forced = results[2], reference.step(step.x, step.grad_output, inputs.params, exact, "eval")
+    np.testing.assert_array_equal(free.quantities["output"].value, forced.quantities["output"].value)
+    assert (free.quantities["output"].scale > 10 * forced.quantities["output"].scale).all()
+
+
+def test_a_layer_that_stores_its_buffers_rounded_stays_within_what_an_eval_step_allows(case_of):
+    """Buffers rounded to bfloat16 after every step, everything else exact."""
+    steps = ("train", "train", "train", "eval")
+    case = case_of("BatchNorm1d", (6, 3), "bfloat16", data="scaled", steps=steps)
+    results, inputs = expect(case)
+    reference = build_reference(case)
+    state = reference.initial(inputs.buffers)
+    for step, mode, free in zip(inputs.steps, steps, results, strict=True):
+        alone = reference.step(step.x, step.grad_output, inputs.params, state, mode)
+        rounded = {
+            name: q.value if q.stored == "int64" else q.value.astype(inputs.buffers[name].dtype)
+            for name, q in alone.state.items()
+        }
+        state = reference.initial({name: np.asarray(value) for name, value in rounded.items()})
+        for name in ("output", "grad_input"):
+            error = np.abs(alone.quantities[name].value - free.quantities[name].value)
+            assert (error <= free.quantities[name].scale).all()
+        for name in ("running_mean", "running_var"):
+            error = np.abs(state[name].value - free.quantities[f"buffer.{name}"].value)
+            assert (error <= stored_error(free.quantities[f"buffer.{name}"])).all()
+
+
+def test_a_channel_out_of_range_is_lost_from_the_buffers_and_the_others_are_not(case_of):
+    case = case_of("BatchNorm1d", (6, 3), "float32", data="normal")
+    inputs, reference = make_inputs(case), build_reference(case)
+    x = inputs.steps[0].x * np.array([1, 1e25, 1], np.float32)
+    state = reference.initial(inputs.buffers)
+    found = reference.step(x, inputs.steps[0].grad_output, inputs.params, state, "train").quantities
+    for name in ("buffer.running_mean", "buffer.running_var"):
+        np.testing.assert_array_equal(found[name].undetermined, [False, True, False])
+        np.testing.assert_array_equal(np.isinf(found[name].scale), [False, True, False])
