@@ -13,12 +13,13 @@ import msgspec
 
 from conformance.ops import OPS, Argument
 from conformance.suite.arguments import wrong_kind
+from conformance.suite.conditions import mistakes
 from conformance.suite.data_families import DATA
 from conformance.suite.explain import misfits
 from conformance.suite.positions import Document
 from conformance.suite.problems import Path, Problem, did_you_mean, show, unknown
 from conformance.suite.schema import AXES
-from conformance.suite.when import equal, mistakes
+from conformance.suite.when import equal
 
 _ACTIONS = ("skip", "raises", "tolerance", "set", "marks", "robustness")
 
@@ -176,8 +177,7 @@ class Checks:
     def _when(self, when: Any, path: Path, ops: list[str], *, runtime: bool) -> None:
         if not _is_map(when) or not ops:
             return
-        for inside, message in mistakes(when, ops, runtime=runtime):
-            key = len(inside) == 1 and message.startswith(("unknown", "'"))
+        for inside, message, key in mistakes(when, ops, runtime=runtime):
             self._add((*path, *inside), message, key=key)
 
     def _divergence(self, divergence: Mapping[str, Any], path: Path) -> None:

@@ -7,7 +7,7 @@ one of where each setting stands, so that layers merge with ``|`` and every valu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from conformance.suite.identity import key_of
 from conformance.suite.positions import Document
 from conformance.suite.problems import Path
 from conformance.suite.schema import AXES
+from conformance.suite.when import facts_of, flatten
 
 Settings = dict[str, Any]
 
@@ -53,29 +54,29 @@ def layer(document: Document, fields: Mapping[str, Any] | None, path: Path) -> L
     """The fields that stand at ``path``, which the structs have accepted."""
     settings: Settings = {}
     paths: dict[str, Path] = {}
+    for setting, value, where in _flat(document, fields or {}, path):
+        settings[setting] = value
+        paths[setting] = where
+    return Layer(settings, paths)
 
-    def put(name: str, value: Any, where: Path) -> None:
-        settings[name] = value
-        paths[name] = where
 
-    for name, value in (fields or {}).items():
+def _flat(document: Document, fields: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Any, Path]]:
+    for name, value in fields.items():
         here: Path = (*path, name)
         if name == "args":
             for argument, given in value.items():
-                put(f"args.{argument}", given, (*here, argument))
+                yield f"args.{argument}", given, (*here, argument)
         elif name == "tolerance":
             for quantity, figures in value.items():
-                put(f"tolerance.{quantity}", tolerance(document, figures, (*here, quantity)), (*here, quantity))
+                where: Path = (*here, quantity)
+                yield f"tolerance.{quantity}", tolerance(document, figures, where), where
         elif name == "raises":
-            put(name, None if value is None else Raises(value["type"], value["match"]), here)
+            yield name, None if value is None else Raises(value["type"], value["match"]), here
         elif name in AXES and isinstance(value, dict):
             label, inner = next(iter(value.items()))
-            put(name, inner, (*here, label))
-        elif name == "marks":
-            put(name, tuple(value), here)
+            yield name, inner, (*here, label)
         elif name != "id":
-            put(name, value, here)
-    return Layer(settings, paths)
+            yield name, tuple(value) if name == "marks" else value, here
 
 
 def tolerance(document: Document, figures: Mapping[str, Any], path: Path) -> Tolerance:
@@ -85,12 +86,21 @@ def tolerance(document: Document, figures: Mapping[str, Any], path: Path) -> Tol
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The arguments of a draft, completed by its op, or what the op had against them."""
+    """A draft with everything filled in that follows from the rest; ``refused`` is what the op has against it."""
 
     op: str
     args: dict[str, Any]
     shape: tuple[int, ...]
+    fields: dict[str, Any]
+    facts: dict[str, int]
     refused: str = ""
+
+    def context(self, name: str, group: str) -> dict[str, Any]:
+        """What the rules of a group see."""
+        fields = self.fields | {"op": self.op, "id": name, "group": group, "shape": list(self.shape)}
+        fields["steps"] = list(fields["steps"])
+        fields["raises"] = fields["raises"] is not None
+        return flatten(fields, self.args, self.facts)
 
 
 _ARGUMENTS: dict[str, dict[str, Argument]] = {}
@@ -104,33 +114,35 @@ def arguments_of(op: str) -> dict[str, Argument]:
 
 
 def complete(settings: Settings) -> Completed:
-    """The op, its arguments and the shape of a draft.
+    """The draft, completed by its op.
 
     Raises:
         Unfit: where there is no shape.
     """
-    op = settings["op"]
-    arguments = arguments_of(op)
     if "shape" not in settings:
         raise Unfit("no shape; give one in defaults, set or vary")
-    shape = tuple(settings["shape"])
+    op, shape, fields = settings["op"], tuple(settings["shape"]), fields_of(settings)
+    entry, arguments = OPS[op], arguments_of(op)
     args = normalised(arguments, {name: settings.get("args." + name, each.default) for name, each in arguments.items()})
     try:
-        finished = OPS[op].complete(args, shape)
-        OPS[op].facts(finished, shape)
-        OPS[op].parameters(finished)
-        OPS[op].buffers(finished)
+        finished = entry.complete(args, shape)
+        facts = entry.facts(finished, shape)
+        entry.parameters(finished)
+        entry.buffers(finished)
     except Exception as error:  # noqa: BLE001 - whatever an op has against arguments becomes a problem with a place
-        return Completed(op, args, shape, str(error) or type(error).__name__)
-    return Completed(op, finished, shape)
+        reason = f"the arguments do not fit the shape {list(shape)}: {error or type(error).__name__}"
+        return Completed(op, args, shape, fields, facts_of(op, args, shape), reason)
+    if len(shape) not in entry.ranks:
+        ranks = " or ".join(map(str, entry.ranks))
+        return Completed(op, finished, shape, fields, facts, f"{op} takes inputs of rank {ranks}, not {list(shape)}")
+    return Completed(op, finished, shape, fields, facts)
 
 
 def fields_of(settings: Settings) -> dict[str, Any]:
     """The fields of a case other than its op, arguments and shape, with what follows from others filled in."""
-    fields: dict[str, Any] = {name: settings.get(name, unsaid) for name, unsaid in UNSAID.items()}
-    dtype = fields["dtype"]
-    fields["param_dtype"] = settings.get("param_dtype") or ("float32" if dtype == "int64" else dtype)
-    fields["requires_grad"] = settings.get("requires_grad", dtype != "int64")
+    fields: dict[str, Any] = {name: settings.get(name, value) for name, value in UNSAID.items()}
+    fields["param_dtype"] = settings.get("param_dtype") or unsaid("param_dtype", settings)
+    fields["requires_grad"] = settings.get("requires_grad", unsaid("requires_grad", settings))
     fields["steps"] = tuple(fields["steps"])
     tolerances = {name[10:]: value for name, value in settings.items() if name.startswith("tolerance.")}
     if tolerances:
@@ -139,14 +151,20 @@ def fields_of(settings: Settings) -> dict[str, Any]:
 
 
 def usual(axis: str, base: Layer) -> Any:
-    """The value that a case has where ``axis`` is not varied; None where it follows the dtype of the case."""
+    """The value that a case has where ``axis`` is not varied; None for what then follows the dtype of the case."""
     if axis in base.settings:
         return base.settings[axis]
     if axis.startswith("args."):
         return arguments_of(base.settings["op"])[axis[5:]].default
-    if axis == "shape":
-        return ABSENT
-    return UNSAID.get(axis)
+    return ABSENT if axis == "shape" else UNSAID.get(axis)
+
+
+def unsaid(axis: str, settings: Settings) -> Any:
+    """What param_dtype or requires_grad is where nothing says it."""
+    dtype = settings.get("dtype", UNSAID["dtype"])
+    if axis == "requires_grad":
+        return dtype != "int64"
+    return "float32" if dtype == "int64" else dtype
 
 
 def build(
@@ -158,9 +176,9 @@ def build(
         Unfit: where they spell out none.
     """
     done = done or complete(settings)
-    fields = fields_of(settings)
+    fields = done.fields
     if done.refused and fields["raises"] is None:
-        raise Unfit(f"the arguments do not fit the shape {list(done.shape)}: {done.refused}")
+        raise Unfit(f"{done.refused}; mend it, or say what the case raises")
     elements = math.prod(done.shape) * len(fields["steps"])
     if elements > limits.ELEMENTS:
         raise Unfit(

@@ -1,23 +1,23 @@
-"""A case file that is right in form becomes cases: axes multiplied out or covered pairwise, rules applied, ids given."""
+"""A case file that is right in form becomes cases: axes multiplied out or covered, rules applied, ids given."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, NamedTuple
 
 from conformance.suite import limits
 from conformance.suite.case import Case, Origin
-from conformance.suite.drafts import ABSENT, Completed, Layer, Unfit, build, complete, fields_of, layer, usual
+from conformance.suite.drafts import Completed, Layer, Settings, Unfit, build, complete, layer, unsaid, usual
 from conformance.suite.identity import case_id
 from conformance.suite.labels import distinct, label_of
 from conformance.suite.pairwise import Row, cover, pair_count
 from conformance.suite.positions import Document
 from conformance.suite.problems import Path, Problem
 from conformance.suite.rules import Rule, effects, read_rules, skipping
-from conformance.suite.when import equal, facts_of, flatten
+from conformance.suite.when import equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,25 @@ class Drafted(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """One axis of a group; ``usual`` is the value that is not worth a label."""
+    """One axis of a group; ``usual`` is the value that is not worth a label, ``plain`` says which values equal it.
+
+    ``plain`` is empty where that depends on the dtype of the case.
+    """
 
     name: str
     labels: list[str]
     values: list[Any]
     paths: list[Path]
     usual: Any
+    plain: list[bool]
+
+    def is_usual(self, place: int, settings: Settings) -> bool:
+        """Whether a case with these settings would have the value if the axis were not mentioned."""
+        if self.plain:
+            return self.plain[place]
+        value = self.values[place]
+        follows = unsaid(self.name, settings)
+        return equal(follows if value is None else value, follows if self.usual is None else self.usual)
 
 
 class Group(NamedTuple):
@@ -112,7 +124,10 @@ class Expansion:
         for name, given in vary.items():
             values = list(given.values()) if isinstance(given, dict) else given
             places = list(given) if isinstance(given, dict) else range(len(given))
-            axes.append(Axis(name, chosen[name], values, [(*path, name, place) for place in places], usual(name, base)))
+            paths = [(*path, name, place) for place in places]
+            expected = usual(name, base)
+            plain = [] if name in ("param_dtype", "requires_grad") else [equal(value, expected) for value in values]
+            axes.append(Axis(name, chosen[name], values, paths, expected, plain))
         return axes
 
     def _too_many(self, group: Group, *, pairwise: bool) -> bool:
@@ -135,11 +150,11 @@ class Expansion:
             paths[axis.name] = axis.paths[value]
         return Layer(settings, paths)
 
-    def _id(self, group: Group, row: Row, settings: Mapping[str, Any]) -> str:
+    def _id(self, group: Group, row: Row, settings: Settings) -> str:
         labels = [
             axis.labels[value]
             for axis, value in zip(group.axes, row, strict=False)
-            if not _is_usual(axis, axis.values[value], settings)
+            if not axis.is_usual(value, settings)
         ]
         return case_id(self.stem, group.name, labels)
 
@@ -154,7 +169,7 @@ class Expansion:
         except Unfit as error:
             self._problem(group, own, str(error))
             return
-        context = _context(own, done, name, group.name)
+        context = done.context(name, group.name)
         removed = skipping(group.rules, context)
         if removed is not None:
             self._skip(name, removed)
@@ -213,7 +228,7 @@ class Expansion:
                 done = complete(own.settings)
             except Unfit:
                 return None
-            return skipping(decided, _context(own, done, self._id(group, row, own.settings), group.name))
+            return skipping(decided, done.context(self._id(group, row, own.settings), group.name))
 
         def allowed(row: Row) -> bool:
             if row not in verdicts:
@@ -254,7 +269,7 @@ class Expansion:
                 return
             own = self._layer(group, row)
             try:
-                skipping(waiting, _context(own, complete(own.settings), "", group.name))
+                skipping(waiting, complete(own.settings).context("", group.name))
             except Unfit:
                 continue
 
@@ -262,27 +277,6 @@ class Expansion:
 def _unique(labels: list[str]) -> list[str]:
     """Labels made different by their place where two values of an axis would read the same."""
     return [label if labels.index(label) == place else f"{label}.{place + 1}" for place, label in enumerate(labels)]
-
-
-def _is_usual(axis: Axis, value: Any, settings: Mapping[str, Any]) -> bool:
-    """Whether a case of the group would have this value if the axis were not mentioned."""
-    if axis.usual is ABSENT:
-        return False
-    if axis.name in ("param_dtype", "requires_grad"):  # what goes unsaid follows the dtype of the case
-        unsaid = {name: each for name, each in settings.items() if name != axis.name}
-        usual = fields_of(unsaid)[axis.name] if axis.usual is None else axis.usual
-        return equal(fields_of({**unsaid, axis.name: value})[axis.name], usual)
-    return equal(value, axis.usual)
-
-
-def _context(own: Layer, done: Completed, name: str, group: str) -> dict[str, Any]:
-    settings = own.settings
-    fields = fields_of(settings)
-    fields |= {
-        "op": done.op, "id": name, "group": group, "shape": list(done.shape), "steps": list(fields["steps"]),
-        "raises": fields["raises"] is not None,
-    }  # fmt: skip
-    return flatten(fields, done.args, facts_of(done.op, done.args, done.shape))
 
 
 def _last_axis(rule: Rule, axes: list[Axis]) -> int:

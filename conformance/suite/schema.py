@@ -85,7 +85,7 @@ class Fields(_Strict):
     robustness: Annotated[bool, Meta(description="more than 20 % of the elements may be undetermined")] | UnsetType = (
         UNSET
     )
-    raises: RaisesEntry | None | UnsetType = UNSET
+    raises: RaisesEntry | UnsetType | None = UNSET
     tolerance: (
         Annotated[dict[str, ToleranceEntry], Meta(description="by quantity, or a pattern such as grad.*")] | UnsetType
     ) = UNSET

@@ -8,15 +8,12 @@ For keys whose value is a list (shape, steps), a flat list is that value, and a 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, get_args
+from typing import Any
 
 from conformance.ops import OPS
-from conformance.suite.case import BuffersKind, Case, Dtype, Layout, Mode, ParamsKind
-from conformance.suite.data_families import DATA
-from conformance.suite.problems import Path, did_you_mean, show, unknown
+from conformance.suite.case import Case
 
 When = Mapping[str, Any]
 Context = Mapping[str, Any]
@@ -29,25 +26,13 @@ FIELDS = (
     "op", "id", "group", "shape", "dtype", "param_dtype", "layout", "grad_layout", "requires_grad", "data", "params",
     "buffers", "steps", "seed", "robustness", "raises",
 )  # fmt: skip
-_VOCABULARY: dict[str, tuple[str, ...]] = {
-    "op": tuple(OPS),
-    "dtype": get_args(Dtype),
-    "param_dtype": get_args(Dtype),
-    "layout": get_args(Layout),
-    "grad_layout": get_args(Layout),
-    "data": tuple(DATA),
-    "params": get_args(ParamsKind),
-    "buffers": get_args(BuffersKind),
-    "steps": get_args(Mode),
-}
-_ORDER: dict[str, Callable[[Any, Any], bool]] = {
+ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "gt": lambda actual, bound: bool(actual > bound),
     "ge": lambda actual, bound: bool(actual >= bound),
     "lt": lambda actual, bound: bool(actual < bound),
     "le": lambda actual, bound: bool(actual <= bound),
 }
-OPERATORS = ("contains", "not", *_ORDER)
-_SPECIFIER = re.compile(r"\s*(~=|==|!=|<=|>=|<|>)\s*v?\d+(\.\d+)*((a|b|rc|\.dev|\.post)\d+)*(\.\*)?(\+[\w.]+)?\s*")
+OPERATORS = ("contains", "not", *ORDER)
 _ABSENT = object()  # stands for a key that the context does not have
 
 
@@ -123,7 +108,7 @@ def _operator(name: str, value: Any) -> Predicate:
     if name == "contains":
         wanted = value if isinstance(value, list) else [value]
         return lambda actual: any(_contains(actual, each) for each in wanted)
-    order = _ORDER[name]
+    order = ORDER[name]
     return lambda actual: isinstance(actual, int | float) and not isinstance(actual, bool) and order(actual, value)
 
 
@@ -192,71 +177,3 @@ def fact_names(op: str) -> tuple[str, ...]:
     entry = OPS[op]
     shape = (2,) * entry.ranks[-1]
     return tuple(facts_of(op, entry.complete(entry.defaults(), shape), shape))
-
-
-# ---- checking ------------------------------------------------------------------------------------------------------
-
-
-def mistakes(when: Mapping[str, Any], ops: Sequence[str], *, runtime: bool) -> Iterator[tuple[Path, str]]:
-    """What is wrong with a ``when``, each with the path inside it; ``ops`` are those of the file.
-
-    ``runtime`` says whether keys that are known only at run time may be used.
-    """
-    known = {*FIELDS, *(f"args.{argument.name}" for op in ops for argument in OPS[op].arguments)}
-    known |= {f"facts.{name}" for op in ops for name in fact_names(op)}
-    for key, wanted in when.items():
-        if key in RUNTIME:
-            if not runtime:
-                yield (key,), f"'{key}' is known only when a case runs; state it in divergences"
-            elif key in PACKAGES:
-                yield from _version_mistakes((key,), wanted)
-            else:
-                yield from _value_mistakes((key,), wanted, None)
-        elif key not in known:
-            yield (key,), f"unknown {show(key)}{did_you_mean(key, known | set(RUNTIME)) or _namespace(key, known)}"
-        else:
-            yield from _value_mistakes((key,), wanted, _VOCABULARY.get(key))
-
-
-def _namespace(key: str, known: set[str]) -> str:
-    for prefix in ("args.", "facts."):
-        if prefix + key in known:
-            return f"; did you mean '{prefix}{key}'?"
-        if key.startswith(prefix):
-            return "; known are " + ", ".join(sorted(name for name in known if name.startswith(prefix)))
-    return ""
-
-
-def _version_mistakes(path: Path, wanted: Any) -> Iterator[tuple[Path, str]]:
-    if isinstance(wanted, list) and wanted:
-        for index, value in enumerate(wanted):
-            yield from _version_mistakes((*path, index), value)
-    elif isinstance(wanted, dict) and list(wanted) == ["not"]:
-        yield from _version_mistakes((*path, "not"), wanted["not"])
-    elif not (isinstance(wanted, str) and all(map(_SPECIFIER.fullmatch, wanted.split(",")))):
-        yield path, f'{show(wanted)} is not a version specifier; expected text such as "<2.16" or ">=2.4,<2.7"'
-
-
-def _value_mistakes(path: Path, wanted: Any, words: tuple[str, ...] | None) -> Iterator[tuple[Path, str]]:
-    if isinstance(wanted, list):
-        if not wanted and path[0] != "shape":
-            yield path, "an empty list matches nothing"
-        for index, value in enumerate(wanted):
-            yield from _value_mistakes((*path, index), value, words)
-    elif isinstance(wanted, dict):
-        if not wanted:
-            yield path, f"an empty mapping; expected one of {', '.join(OPERATORS)}"
-        for name, value in wanted.items():
-            if name not in OPERATORS:
-                yield (*path, name), unknown("operator", name, OPERATORS)
-            elif name in _ORDER and (isinstance(value, bool) or not isinstance(value, int | float)):
-                yield (*path, name), f"{name} takes a number, not {show(value)}"
-            elif name not in _ORDER:
-                yield from _value_mistakes((*path, name), value, words)
-    elif words is not None and wanted not in words:
-        yield (
-            path,
-            unknown(str(path[0]), wanted, words)
-            if isinstance(wanted, str)
-            else (f"{show(wanted)} is not text; expected one of {', '.join(words)}"),
-        )
