@@ -32,8 +32,9 @@ def storage_rounding(reference: Array, stored: Format) -> Array:
 
 def ulp(reference: Array, stored: Format) -> Array:
     """The distance between neighbouring numbers of the format at the reference."""
-    _, exponent = np.frexp(np.abs(reference).astype(np.float64))
-    spacing: Array = np.maximum(np.ldexp(stored.u, exponent), stored.eta)
+    size = np.abs(reference).astype(np.float64)
+    _, exponent = np.frexp(size)
+    spacing: Array = np.where(size < stored.tiny, stored.eta, np.ldexp(stored.u, exponent))  # frexp(0) is 0 * 2^0
     return spacing
 
 
