@@ -75,7 +75,7 @@ def _floating(
     error = np.where(promised, np.abs(seen - value), 0)
     class_wrong = expects_nan & ~(np.isnan(got) | (quantity.any_nonfinite & np.isinf(got)))
     class_wrong |= promised & np.isnan(seen)
-    ratio = np.where(promised, error / allowed, 0)
+    ratio = np.where(promised & (error > 0), error / allowed, 0)  # an explicit tolerance may allow 0
     ratio = np.where(class_wrong, np.inf, ratio)
     undetermined = float(quantity.undetermined.mean()) if quantity.undetermined is not None else 0.0
     figure = Figure(
@@ -107,7 +107,7 @@ def _floating(
         ulps=worst / float(ulp(value[where], stored)) if clean else None,
         exceeding=int((ratio > 1).sum()),
         relative=_relative(largest_error, top) if clean else None,
-        storage=float(storage_rounding(value[where], stored) / allowed[where]) if clean else None,
+        storage=float(storage_rounding(value[where], stored) / allowed[where]) if clean and allowed[where] else None,
         ok=bool(ratio[where] <= 1),
     )
 
