@@ -63,5 +63,4 @@ class Fold:
     def gather_any(self, folded: Array) -> Array:
         """Like gather, for conditions: whether any element that shares the entry has it."""
         others = tuple(axis for axis in range(len(self.shape)) if axis not in self.parameter_axes)
-        result: Array = self.unfold(folded).any(axis=others)
-        return result
+        return np.asarray(self.unfold(folded).any(axis=others))

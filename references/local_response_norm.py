@@ -5,7 +5,8 @@ r"""Local response normalisation (Krizhevsky, Sutskever and Hinton 2012, section
     W(c) = \{c - \lfloor size/2 \rfloor, \dots, c + \lfloor (size-1)/2 \rfloor\}
 
 .. math::
-    \bar x_i = \bar y_i a_i^{-\beta} - \frac{2\alpha\beta}{size}\, x_i \sum_{j:\, i \in W(j)} \bar y_j x_j a_j^{-\beta-1}
+    \bar x_i = \bar y_i a_i^{-\beta}
+    - \frac{2\alpha\beta}{size}\, x_i \sum_{j:\, i \in W(j)} \bar y_j x_j a_j^{-\beta-1}
 
 The divisor is ``size`` even where the window hangs over the first or last channel (torch 2.13; the paper's alpha is
 torch's alpha / size).
@@ -70,16 +71,16 @@ class LocalResponseNorm:
 
     # ---- one step --------------------------------------------------------------------------------------------------
 
-    def initial(self, buffers: Mapping[str, Array]) -> dict[str, Quantity]:  # noqa: ARG002 - there are none
+    def initial(self, buffers: Mapping[str, Array]) -> dict[str, Quantity]:
         return {}
 
     def step(
         self,
         x: Array,
         grad_output: Array,
-        params: Mapping[str, Array],  # noqa: ARG002 - there are none
-        state: Mapping[str, Quantity],  # noqa: ARG002 - there is none
-        mode: Mode,  # noqa: ARG002 - both modes are alike
+        params: Mapping[str, Array],
+        state: Mapping[str, Quantity],
+        mode: Mode,
     ) -> Expected:
         """One forward and backward; x, grad_output: (N, C, *spatial)."""
         with np.errstate(all="ignore"):

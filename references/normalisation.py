@@ -80,7 +80,7 @@ class Normalisation:
         self.precision = precision
         self.real = precision.reference.type
 
-    # ---- the definition, one method a formula; a mistake (references.mistakes) replaces one of them ---------------------------------------------------------------------
+    # ---- the definition, one method a formula; a mistake (references.mistakes) replaces one of them ----------------
 
     def fold(self, shape: tuple[int, ...]) -> Fold:
         """Which elements are normalised together, and where the parameters lie."""
@@ -94,7 +94,7 @@ class Normalisation:
     def eps(self) -> float:
         return float(self.args["eps"])
 
-    def statistics(self, x: Array, fold: Fold) -> tuple[Array, Array]:  # noqa: ARG002 - the mistakes need the geometry
+    def statistics(self, x: Array, fold: Fold) -> tuple[Array, Array]:
         """Mean and biased variance of each slice; re-centred once, so that the mean's rounding does not matter."""
         if x.shape[1] == 0:
             nothing = np.zeros((x.shape[0], 1), x.dtype)
@@ -189,9 +189,7 @@ class Normalisation:
             undetermined_slices=float(1 - determined.mean()),
         )
 
-    def _forward(
-        self, x: Array, params: Mapping[str, Array], state: Mapping[str, Quantity], mode: Mode
-    ) -> Forward:
+    def _forward(self, x: Array, params: Mapping[str, Array], state: Mapping[str, Quantity], mode: Mode) -> Forward:
         p, real = self.precision, self.real
         U, t, fold = p.U, p.t, self.fold(x.shape)
         n = fold.elements
@@ -282,12 +280,11 @@ class Normalisation:
             dS2 = U * (A * _mean(absg * (absxh + f.sigma)) + np.abs(S2)) + _mean(absg * f.s * f.dc) + t
             gx = self.input_gradient(f, gy, S1, S2)
             reach = np.abs(S2) + dS2
-            br = U * (2 * absg + np.abs(S1) + (2 * absxh + f.sigma) * reach) + dS1 + absxh * dS2 + f.s * f.dc * reach + t
+            br = (
+                U * (2 * absg + np.abs(S1) + (2 * absxh + f.sigma) * reach) + dS1 + absxh * dS2 + f.s * f.dc * reach + t
+            )
             dgx = (
-                f.s * (1 + f.rho) * br
-                + f.rho * f.s * (np.abs(g - S1) + 3 * np.abs(f.xh * S2))
-                + 2 * U * np.abs(gx)
-                + t
+                f.s * (1 + f.rho) * br + f.rho * f.s * (np.abs(g - S1) + 3 * np.abs(f.xh * S2)) + 2 * U * np.abs(gx) + t
             )
         unknown = f.undetermined | f.out_of_range
         if not f.constant and n:
@@ -302,7 +299,10 @@ class Normalisation:
             dgw = f.fold.gather(sums_of + np.abs(gy) * f.dxh) + m_p * t
             lost = f.fold.gather_any(unknown)
             quantities["grad.weight"] = Quantity(
-                self.weight_gradient(f, gy), np.where(lost, real(np.inf), dgw), self.param_dtype, lost if lost.any() else None
+                self.weight_gradient(f, gy),
+                np.where(lost, real(np.inf), dgw),
+                self.param_dtype,
+                lost if lost.any() else None,
             )
             if "bias" in params:
                 dgb = U * p.A(m_p) * f.fold.gather(np.abs(gy)) + m_p * t
@@ -329,7 +329,11 @@ def _as_state(buffer: Quantity) -> Quantity:
     if buffer.stored == "int64":
         return buffer
     storage: Format = FORMATS[buffer.stored]
-    return replace(buffer, scale=buffer.scale + storage.u * np.abs(buffer.value) + storage.eta)
+    size = np.abs(buffer.value)
+    scale = buffer.scale + storage.u * size + storage.eta
+    # beyond the largest number the backend holds an infinity from here on, and nothing can be said about what follows
+    overflows = size + buffer.scale >= storage.max * (1 + storage.u)
+    return replace(buffer, scale=np.where(overflows, np.inf, scale))
 
 
 def _conditioning(f: Forward) -> float | None:

@@ -30,11 +30,10 @@ class OnnxBatchNormalization(BatchNorm):
 
     counts_batches = False
 
-    def momentum(self, batches: int) -> float:
-        weight_of_old: float = super().momentum(batches)
-        return 1.0 - weight_of_old
+    def momentum(self, batches: int) -> Any:
+        return 1 - super().momentum(batches)
 
-    def stored_variance(self, v: Array, n: int) -> Array:  # noqa: ARG002 - the biased variance needs no count
+    def stored_variance(self, v: Array, n: int) -> Array:
         return v
 
     def update(self, f: Forward, state: Mapping[str, Quantity], mode: Mode) -> dict[str, Quantity]:

@@ -29,9 +29,9 @@ class RMSNorm(LayerNorm):
         given = self.args["eps"]
         return (2.0**-52 if self.dtype == "float64" else 2.0**-23) if given is None else float(given)
 
-    def statistics(self, x: Array, fold: Fold) -> tuple[Array, Array]:  # noqa: ARG002 - as every reference
+    def statistics(self, x: Array, fold: Fold) -> tuple[Array, Array]:
         zero = np.zeros((x.shape[0], 1), x.dtype)
         return zero, (x * x).mean(axis=1, keepdims=True) if x.shape[1] else zero
 
-    def centre(self, x: Array, m: Array, *, constant: bool) -> Array:  # noqa: ARG002 - nothing is centred
+    def centre(self, x: Array, m: Array, *, constant: bool) -> Array:
         return x

@@ -33,7 +33,7 @@ class Format:
 FORMATS: dict[str, Format] = {
     "float64": Format("float64", 2.0**-53, 2.0**-1074, 2.0**-1022, float(np.finfo(np.float64).max)),
     "float32": Format("float32", 2.0**-24, 2.0**-149, 2.0**-126, float(np.finfo(np.float32).max)),
-    "bfloat16": Format("bfloat16", 2.0**-8, 2.0**-133, 2.0**-126, float(ml_dtypes.finfo(ml_dtypes.bfloat16).max)),
+    "bfloat16": Format("bfloat16", 2.0**-8, 2.0**-133, 2.0**-126, float.fromhex("0x1.fep+127")),
     "float16": Format("float16", 2.0**-11, 2.0**-24, 2.0**-14, 65504.0),
 }
 
@@ -72,11 +72,11 @@ class Precision:
 
     @property
     def reach(self) -> Format:
-        """The format whose range bounds sums and powers: class B keeps statistics in the storage format but sums in float32."""
+        """The format whose range bounds sums and powers; class B keeps statistics in storage but sums in float32."""
         return FORMATS["float32"] if self.narrow else self.compute
 
     def A(self, n: int) -> float:
-        """The growth of a sum of n terms: linear up to 1024, then 32 sqrt(n); plain n in float64 (numerics, 2.1)."""
+        """The growth of a sum of n terms: linear up to 1024, then 32 sqrt(n); plain n in float64 (docs/allowance.md)."""
         if self.compute.name == "float64" or n <= 1024:
             return float(n)
         return 32.0 * sqrt(n)
@@ -92,7 +92,8 @@ def precision(dtype: str, label: Class = "A") -> Precision:
     """
     stored = FORMATS[dtype]
     if label == "B" and dtype in ("bfloat16", "float16"):
-        return Precision("B", stored, 2.0, max(stored.eta, FORMATS["float32"].tiny), np.dtype(np.float64), stored, True)
+        floor = max(stored.eta, FORMATS["float32"].tiny)
+        return Precision("B", stored, 2.0, floor, np.dtype(np.float64), stored, narrow=True)
     if dtype != "float64" or label == "float32":
         compute = FORMATS["float32"]
         reference: np.dtype[Any] = np.dtype(np.float64)

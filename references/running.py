@@ -87,14 +87,19 @@ class Running(Normalisation):
             value = self.moved(old.value, new, momentum)
             scale = kept * old.scale + mu * d + U * (2 * np.abs(old.value) + roundings * mu * magnitude + np.abs(value))
             scale = scale + averaging * (kept * np.abs(old.value) + mu * magnitude)
-            scale = np.where(lost, np.inf, scale)
-            return Quantity(value, scale, old.stored, lost if lost.any() else None, any_nonfinite=True)
+            unknown = lost | np.isposinf(old.scale)  # an infinity stays one, or becomes NaN, whatever the momentum
+            scale = np.where(unknown, np.inf, scale)
+            return Quantity(value, scale, old.stored, unknown if unknown.any() else None, any_nonfinite=True)
 
         mean = self.per_channel(f.m)
         variance = self.per_channel(self.stored_variance(f.v, n))
         dvariance = self.per_channel(Running.stored_variance(self, f.dv, n))
         after["running_mean"] = buffer(
-            state["running_mean"], self.batch_mean(mean), np.abs(mean).mean(axis=0), self.per_channel(f.dm).mean(axis=0), 3
+            state["running_mean"],
+            self.batch_mean(mean),
+            np.abs(mean).mean(axis=0),
+            self.per_channel(f.dm).mean(axis=0),
+            3,
         )
         after["running_var"] = buffer(
             state["running_var"], self.batch_mean(variance), variance.mean(axis=0), dvariance.mean(axis=0), 4

@@ -74,7 +74,13 @@ def figures_of(
                 figure = compare(name, quantity, seen.arrays[name], number, expected, label, tolerance)
             else:
                 figure = Figure(
-                    quantity=name, step=number, budget=None, got="nothing", expected="an array", source="structure", ok=False
+                    quantity=name,
+                    step=number,
+                    budget=None,
+                    got="nothing",
+                    expected="an array",
+                    source="structure",
+                    ok=False,
                 )
             by_name.setdefault(name, []).append(figure)
         for figure in compare_structure(structure, seen.structure, number):
@@ -149,7 +155,8 @@ def _first_line(message: str) -> str:
 def _judge_agreement(figures: tuple[Figure, ...], divergences: Sequence[Divergence]) -> Judgement:
     for divergence in divergences:
         if divergence.always:
-            reason = f"divergence {divergence.id} ({divergence.origin}) is no longer seen here: delete it or narrow its range"
+            where = f"divergence {divergence.id} ({divergence.origin})"
+            reason = f"{where} is no longer seen here: delete it or narrow its range"
             return Judgement("fixed", reason, figures, divergence.id)
     return Judgement("pass", "", figures)
 

@@ -6,9 +6,9 @@ A new op is one file in ``references/``, one entry here, and one file in ``cases
 
 from __future__ import annotations
 
-from conformance.ops.entry import Argument, Op, ShapeProblem
+from conformance.ops.entry import Argument, Op
 from conformance.ops.normalisation import NORMALISATION
 
 OPS: dict[str, Op] = {op.name: op for op in NORMALISATION}
 
-__all__ = ["OPS", "Argument", "Op", "ShapeProblem"]
+__all__ = ["OPS", "Argument", "Op"]

@@ -10,10 +10,6 @@ Args = Mapping[str, Any]
 Shape = tuple[int, ...]
 
 
-class ShapeProblem(ValueError):
-    """The arguments and the shape of a case do not fit together; only cases that must raise may have this."""
-
-
 @dataclass(frozen=True, slots=True)
 class Argument:
     """One constructor argument as torch names it.

@@ -33,7 +33,7 @@ def _affine(channels: int, args: Args, affine: str) -> dict[str, Shape]:
 def _running(args: Args) -> dict[str, Shape]:
     if not args["track_running_stats"]:
         return {}
-    channels = (int(args["num_features"]),)
+    channels: Shape = (int(args["num_features"]),)
     # torch's InstanceNorm has num_batches_tracked too, but never counts
     return {"running_mean": channels, "running_var": channels, "num_batches_tracked": ()}
 

@@ -90,7 +90,6 @@ GEOMETRY = (
     Mistake(
         "batch-norm-per-sample", "InstanceNorm in place of BatchNorm: each sample has its own statistics", "output",
         ("batch_norm",), {"statistics": _over(_channel_sample_pixel, (2,))},
-        unseen={},
     ),
     Mistake(
         "instance-norm-over-batch", "BatchNorm in place of InstanceNorm: samples share their statistics", "output",

@@ -66,11 +66,7 @@ def _untracked_as_standard(self: Any, fold: Any, state: Any, mode: Any) -> Any:
     return Quantity(zero, zero, self.param_dtype), Quantity(zero + 1, zero, self.param_dtype)
 
 
-def _momentum(rule: Any) -> Any:
-    return {"momentum": rule}
-
-
-def _updates(self: Any, f: Any, state: Any, mode: Any) -> Any:
+def _over_batch(self: Any, f: Any, state: Any, mode: Any) -> Any:
     """The population variance over the whole batch's values, n times the number of samples."""
     after = right(self).update(f, state, mode)
     n, values = f.fold.elements, f.fold.terms
@@ -119,10 +115,6 @@ RUNNING_BUFFERS = (
         "momentum-rounded-to-bfloat16", "the momentum passes through bfloat16", "buffer.running_mean", RUNNING,
         {"moved": lambda self, old, new, momentum: right(self).moved(
             old, new, float(rounded(np.asarray(momentum, np.float64), "bfloat16")))},
-        unseen={
-            "bfloat16": "buffers stored in bfloat16 are rounded as coarsely",
-            "float16": "a change of 1e-3 in the momentum is near one rounding of the buffer",
-        },
     ),
     Mistake(
         "running-var-biased", "running_var takes the variance over n in place of n - 1", "buffer.running_var", RUNNING,
@@ -145,28 +137,28 @@ RUNNING_BUFFERS = (
     Mistake(
         "cumulative-average-off-by-one", "momentum None weighs with 1 / (k + 1) in place of 1 / k",
         "buffer.running_mean", ("batch_norm",),
-        _momentum(lambda self, batches: 1 / (batches + 1) if self.args["momentum"] is None
-                  else right(self).momentum(batches)),
+        {"momentum": lambda self, batches: 1 / (batches + 1) if self.args["momentum"] is None
+         else right(self).momentum(batches)},
     ),
     Mistake(
         "cumulative-average-as-default", "momentum None is taken for 0.1", "buffer.running_mean", ("batch_norm",),
-        _momentum(lambda self, batches: 0.1 if self.args["momentum"] is None else right(self).momentum(batches)),
+        {"momentum": lambda self, batches: 0.1 if self.args["momentum"] is None else right(self).momentum(batches)},
     ),
     Mistake(
         "momentum-zero-as-none", "momentum 0.0 is falsy and taken for None", "buffer.running_mean", RUNNING,
-        _momentum(lambda self, batches: right(self).momentum(batches) or 1 / max(batches, 1)),
+        {"momentum": lambda self, batches: right(self).momentum(batches) or 1 / max(batches, 1)},
     ),
     Mistake("running-statistics-in-training", "training normalises with the running statistics", "output", RUNNING,
             {"running_statistics": lambda self, fold, state, mode: _running_in_train(self, fold, state, mode)
              if self.tracks else None}),
-    Mistake("batch-statistics-in-eval", "eval normalises with the batch's own statistics, as when someone forgot eval()",
+    Mistake("batch-statistics-in-eval", "eval normalises with the batch's own statistics, as after a forgotten eval()",
             "output", RUNNING, {"running_statistics": _batch_in_eval}),
     Mistake("untracked-eval-as-standard", "without running statistics eval takes mean 0 and variance 1", "output",
             RUNNING, {"running_statistics": _untracked_as_standard}),
     Mistake("running-var-over-samples", "n / (n - 1) with the batch size in place of the number of values",
             "buffer.running_var", RUNNING, {"update": _over_samples}),
     Mistake("instance-variance-over-batch", "n / (n - 1) counts the values of the whole batch", "buffer.running_var",
-            ("instance_norm",), {"update": _updates}),
+            ("instance_norm",), {"update": _over_batch}),
     Mistake("instance-statistics-of-last-sample", "running statistics take the last sample, not the batch's average",
             "buffer.running_mean", ("instance_norm",), {"batch_mean": lambda _self, per_sample: per_sample[-1]}),
 )  # fmt: skip
