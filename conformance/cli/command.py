@@ -77,7 +77,7 @@ def conformance() -> None:
 def invoke(arguments: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way to end
     """Run a command line and return its exit code."""
     try:
-        code = conformance.main(list(arguments), prog_name="conformance", standalone_mode=False)
+        code = conformance.main(list(arguments), prog_name="conformance", standalone_mode=False, obj=tuple(arguments))
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return USAGE

@@ -24,17 +24,17 @@ Examples:
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="The form of the list.")
 @click.option("--why", metavar="ID", help="Every field of this case, with the line of the case file that set it.")
 @click.option("--skipped", is_flag=True, help="What rules removed, and why, instead of the cases.")
-def command(  # noqa: PLR0917 - click passes options by name
+def command(
     paths: tuple[str, ...],
     ops: tuple[str, ...],
     dtypes: tuple[str, ...],
     ids: tuple[str, ...],
     keys: tuple[str, ...],
     keyword: str,
-    slow: bool,  # noqa: FBT001
+    slow: bool,
     form: str,
     why: str | None,
-    skipped: bool,  # noqa: FBT001
+    skipped: bool,
 ) -> int:
     suite = load(paths)
     if why is not None:

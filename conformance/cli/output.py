@@ -22,7 +22,7 @@ def deliver(run: StoredRun, *, form: str, target: Path | None, junitxml: Path | 
     if form == "text":
         from conformance.report.terminal import FAILURES_SHOWN, console_for, draw
 
-        draw(run, console_for(sys.stdout), limit=len(run.records) if everything else FAILURES_SHOWN)
+        draw(run, console_for(sys.stdout), limit=0 if everything else FAILURES_SHOWN)
     else:
         click.echo(FORMATS[form](run), nl=False)
 

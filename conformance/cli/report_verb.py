@@ -26,7 +26,7 @@ Examples:
 @click.command("report", help=HELP)
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @options.output("text")
-def command(run: Path | None, form: str, target: Path | None, junitxml: Path | None, everything: bool) -> int:  # noqa: FBT001 - click passes options by name
+def command(run: Path | None, form: str, target: Path | None, junitxml: Path | None, everything: bool) -> int:
     stored = read_run(run or ROOT / "latest")
     deliver(stored, form=form, target=target, junitxml=junitxml, everything=everything)
     return 0

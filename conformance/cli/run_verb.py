@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -59,7 +58,7 @@ Examples:
 @options.output("text")
 @click.option("--tools", default=STANDARD_TOOLS, hidden=True)
 @click.pass_context
-def command(  # noqa: PLR0917 - click passes options by name
+def command(
     ctx: click.Context,
     paths: tuple[str, ...],
     ops: tuple[str, ...],
@@ -67,18 +66,18 @@ def command(  # noqa: PLR0917 - click passes options by name
     ids: tuple[str, ...],
     keys: tuple[str, ...],
     keyword: str,
-    slow: bool,  # noqa: FBT001
+    slow: bool,
     backends: tuple[str, ...],
     exports: Literal["sample", "all"],
     workers: int | None,
-    in_process: bool,  # noqa: FBT001
+    in_process: bool,
     case_timeout: float,
     memory: float,
-    resume: bool,  # noqa: FBT001
+    resume: bool,
     form: str,
     target: Path | None,
     junitxml: Path | None,
-    everything: bool,  # noqa: FBT001
+    everything: bool,
     tools: str,
 ) -> int:
     wish = Wish(
@@ -113,7 +112,7 @@ def command(  # noqa: PLR0917 - click passes options by name
     header = Header(
         conformance=__version__,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=shlex.join([ctx.command_path, *sys.argv[2:]]),
+        command=shlex.join(["conformance", *ctx.find_root().obj]),
         extra=granted.extra,
     )
     store = store or Store.create(ROOT)

@@ -152,6 +152,8 @@ def find(path: Path) -> Path:
     place = path
     if place.is_file() and place.name == LATEST:
         place = place.parent / place.read_text().strip()
+    if place.is_symlink() and place.is_dir():
+        place = place.parent / place.readlink()  # the name of the run, which the pointer will not mean for ever
     if place.is_dir():
         place = place / RECORDS
     if not place.is_file():

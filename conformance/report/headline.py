@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conformance.engine.store import StoredRun
 from conformance.report import summary as summary_
-from conformance.report.summary import Summary
+from conformance.report.summary import Summary, many
 
 FIRST = ("torch", "onnxruntime", "numpy")  # packages of the headline; the others follow in the second line
 
@@ -41,13 +41,13 @@ def versions(run: StoredRun) -> list[str]:
 def left_out(run: StoredRun) -> list[str]:
     """How many cases on how many backends, and what a sample kept from which."""
     header = run.header
-    lines = [f"{header.cases:,} cases x {len(header.backends)} backend{'s' if len(header.backends) != 1 else ''}"]
+    lines = [f"{many(header.cases, 'case')} x {many(len(header.backends), 'backend')}"]
     lines += [
         f"{count:,} of them are not sent to {name}, which gets a sample (all of them: --exports all)"
         for name, count in header.left_out.items()
     ]
     if slow := header.extra.get("slow_left_out"):
-        lines.append(f"{slow:,} slow cases are left out (run them too: --slow)")
+        lines.append(f"left out as slow: {many(slow, 'case')} (run them too: --slow)")
     return lines
 
 

@@ -207,6 +207,11 @@ def bad_figures(record: Record) -> tuple[Figure, ...]:
     return tuple(figure for figure in record.figures if not figure.ok)
 
 
+def many(count: int, noun: str) -> str:
+    """``1 case``, ``1,204 cases``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def in_words(counts: Iterable[tuple[str, int]]) -> str:
     """Counts as people read them: ``4,611 pass  69 known``."""
     return "  ".join(f"{count:,} {name}" for name, count in counts)

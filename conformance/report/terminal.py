@@ -15,7 +15,7 @@ from rich.text import Text
 from conformance.engine.store import StoredRun
 from conformance.record import BAD, Verdict
 from conformance.report.headline import amounts, headline, left_out, next_step, versions
-from conformance.report.summary import GLYPHS, FailureGroup, Summary, Worst, in_words
+from conformance.report.summary import GLYPHS, FailureGroup, Summary, Worst, in_words, many
 from conformance.report.wording import again, body, likeness, number, title
 
 FAILURES_SHOWN = 20
@@ -83,7 +83,7 @@ def _cell(counts: dict[Verdict, int]) -> Text:
 
 def _remark(worst: Worst | None, bad: int) -> str:
     if bad:
-        return f"<- {bad} failure{'s' if bad > 1 else ''}"
+        return f"<- {many(bad, 'failure')}"
     if worst is not None and worst.budget > 0.5:
         return f"close: {worst.dtype} {worst.quantity}"
     return ""
@@ -141,7 +141,7 @@ def _fixed(summary: Summary) -> Iterator[Text]:
         groups[record.divergence, record.backend] = groups.get((record.divergence, record.backend), 0) + 1
     for (divergence, backend), count in groups.items():
         example = next(record for record in summary.fixed if record.divergence == divergence)
-        yield Text(f"x  fixed: {divergence}  {backend}  {count:,} cases, such as {example.id}", STYLES["fixed"])
+        yield Text(f"x  fixed: {divergence}  {backend}  {many(count, 'case')}, such as {example.id}", STYLES["fixed"])
         yield Text(f"   {example.reason}")
     if groups:
         yield Text()
@@ -182,4 +182,4 @@ def _notes(summary: Summary) -> Iterator[Text]:
 
 def _counts(summary: Summary) -> Text:
     text = Text("  ").join(Text(in_words([(name, count)]), STYLES[name]) for name, count in summary.counts.items())
-    return text + Text(f"  = {len(summary.run.records):,} records", "default")
+    return text + Text(f"  = {many(len(summary.run.records), 'record')}", "default")

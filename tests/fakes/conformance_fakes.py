@@ -12,6 +12,7 @@ from conformance.observation import Observation, Raised, Unsupported
 from conformance.record import Figure, Verdict
 from conformance.suite.case import Case, Origin
 
+NAUGHTY = ("fake-a", "torch-cpu")  # the backends that do what a case's ``about`` says; the others behave
 _ran: list[str] = []
 
 
@@ -45,7 +46,7 @@ class FakeBackend:
         return "fakes do not do this" if case.about == "unsupported" else None
 
     def prepare(self, cases):
-        if self.name == "fake-a":
+        if self.name in NAUGHTY:
             for case in cases:
                 if case.about == "prepare-segfault":
                     segfault()
@@ -54,7 +55,7 @@ class FakeBackend:
 
     def run(self, case, inputs):
         first, _ran[:] = not _ran, [case.id]
-        if self.name == "fake-a":
+        if self.name in NAUGHTY:
             misbehave(case.about, first=first)
         return Observation(steps=(), raised=Raised("E", case.about, 0) if case.about.startswith("judge-") else None)
 
@@ -125,7 +126,7 @@ def load(name: str):
         raise ModuleNotFoundError("No module named 'fakeruntime'")
     if name == "fake-dies":
         segfault()
-    return FakeBackend(name, why_missing="no fake device" if name == "fake-missing" else None)
+    return FakeBackend(name, why_missing="no fake device" if name in ("fake-missing", "torch-cuda") else None)
 
 
 def tools() -> Tools:
@@ -137,3 +138,7 @@ def tools() -> Tools:
         judge=judge,
         devices=lambda: {"cuda": "none"},
     )
+
+
+def broken_tools() -> Tools:
+    raise RuntimeError("these tools are broken")
