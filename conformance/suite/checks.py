@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -124,10 +124,8 @@ class Checks:
             self._rule(rule, (*path, "rules", index), op, vary if _is_map(vary) else {})
 
     def _axis(self, op: str | None, axis: str, values: Any, path: Path) -> None:
-        if axis.startswith("args."):
-            known = op is None or axis[5:] in _arguments(op)
-        else:
-            known = axis in AXES
+        is_argument = axis.startswith("args.")
+        known = (op is None or axis[5:] in _arguments(op)) if is_argument else axis in AXES
         if not known:
             names = [*AXES, *(f"args.{name}" for name in (_arguments(op) if op else ()))]
             hint = did_you_mean(axis, names)
@@ -203,7 +201,7 @@ class Checks:
                 seen.setdefault(name, line)
 
 
-def _is_map(value: Any) -> bool:
+def _is_map(value: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict)
 
 

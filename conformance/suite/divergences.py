@@ -14,7 +14,7 @@ from conformance.suite.expand import Expansion
 from conformance.suite.positions import Document
 from conformance.suite.problems import Path, Problem, did_you_mean
 from conformance.suite.suite import Suite
-from conformance.suite.when import Compiled, case_context, compiled, equal, holds, static_match
+from conformance.suite.when import Compiled, case_context, compiled, holds, static_match
 
 
 class Declared(NamedTuple):
@@ -76,9 +76,7 @@ def attach(suite: Suite, files: Sequence[Sequence[Declared]]) -> tuple[Suite, li
         ids = tuple(each.divergence.id for each in candidates if static_match(each.condition, context))
         matched.update(ids)
         cases.append(msgspec.structs.replace(case, divergences=ids) if ids else case)
-    for each in declared:
-        if each.divergence.id not in matched and each.ops & by_op.keys():
-            problems.append(each.problem)
+    problems += [each.problem for each in declared if each.divergence.id not in matched and each.ops & by_op.keys()]
     divergences = {each.divergence.id: each.divergence for each in declared}
     return msgspec.structs.replace(suite, cases=tuple(cases), divergences=divergences), problems
 
@@ -88,10 +86,10 @@ def _clashes(declared: Sequence[Declared]) -> Iterator[Problem]:
     for each in declared:
         first = seen.setdefault(each.divergence.id, each.divergence)
         if first is not each.divergence:
-            yield msgspec_problem(each, f"the id '{first.id}' stands at {first.origin} already")
+            yield _at_declaration(each, f"the id '{first.id}' stands at {first.origin} already")
 
 
-def msgspec_problem(declared: Declared, message: str) -> Problem:
+def _at_declaration(declared: Declared, message: str) -> Problem:
     origin = declared.divergence.origin
     return Problem(origin.file, origin.line, origin.col, declared.problem.path.removesuffix(".when"), message)
 
@@ -150,6 +148,3 @@ def _named_quantities(expansion: Expansion) -> Iterator[tuple[Path, str]]:
             yield ("divergences", index, "size", quantity), quantity
         for place, quantity in enumerate(entry.get("quantities", ())):
             yield ("divergences", index, "quantities", place), quantity
-
-
-__all__ = ["attach", "divergences_for", "equal", "quantities_of", "quantity_problems", "read_divergences"]

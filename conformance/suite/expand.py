@@ -13,7 +13,7 @@ from conformance.suite.case import Case, Origin
 from conformance.suite.drafts import Completed, Layer, Settings, Unfit, build, complete, layer, unsaid, usual
 from conformance.suite.identity import case_id
 from conformance.suite.labels import distinct, label_of
-from conformance.suite.pairwise import Row, cover, pair_count
+from conformance.suite.pairwise import Row, TooEntangled, cover, pair_count
 from conformance.suite.positions import Document
 from conformance.suite.problems import Path, Problem
 from conformance.suite.rules import Rule, effects, read_rules, skipping
@@ -235,7 +235,12 @@ class Expansion:
                 verdicts[row] = refusal(row)
             return verdicts[row] is None
 
-        rows = cover([len(axis.values) for axis in group.axes], allowed)
+        try:
+            rows = cover([len(axis.values) for axis in group.axes], allowed)
+        except TooEntangled:
+            message = "the skips leave too few combinations to find a pairwise cover; use combine: all"
+            self.problems.append(self.document.problem(group.path, message))
+            return []
         named: set[str] = set()
         for row, rule in verdicts.items():
             name = self._id(group, row, self._layer(group, row).settings)

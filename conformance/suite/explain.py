@@ -51,33 +51,29 @@ def _validator(kind: Any) -> Any:
     strict = Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     )
-    return extend(Draft202012Validator, type_checker=strict)(msgspec.json.schema(kind))
+    strict_validator: Any = extend
+    return strict_validator(Draft202012Validator, type_checker=strict)(msgspec.json.schema(kind))
 
 
 def _problems(document: Document, error: Any, base: Path) -> Iterator[Problem]:
     path = (*base, *error.absolute_path)
-    if error.validator == "anyOf":
-        branch = _branch(error)
-        if branch:
-            for inner in branch:
-                yield from _problems(document, inner, base)
-            return
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+    branch = _branch(error) if error.validator == "anyOf" else []
+    if branch:
+        for inner in branch:
+            yield from _problems(document, inner, base)
+    elif error.validator == "additionalProperties":
         known = tuple(error.schema.get("properties", ()))
         for key in error.instance:
             if key not in known:
                 yield document.problem((*path, key), unknown("field", key, known), key=True, shown=path)
-        return
-    if error.validator == "required":
-        missing = [name for name in error.validator_value if name not in error.instance]
-        for name in missing:
-            if f"'{name}'" in error.message:
-                yield document.problem(path, f"'{name}' is missing")
-        return
-    if "propertyNames" in error.absolute_schema_path:
-        yield document.problem((*path, str(error.instance)), _label(error), key=True, shown=path)
-        return
-    yield document.problem(path, _words(error, path))
+    elif error.validator == "required":
+        name = next(each for each in error.validator_value if error.message.startswith(repr(each)))
+        yield document.problem(path, f"'{name}' is missing")
+    elif "propertyNames" in error.absolute_schema_path:
+        message = f"{show(error.instance)} is no label; letters, digits and . _ + - make one, at most 80"
+        yield document.problem((*path, str(error.instance)), message, key=True, shown=path)
+    else:
+        yield document.problem(path, _words(error, path))
 
 
 def _branch(error: Any) -> list[Any]:
@@ -101,36 +97,30 @@ def _branch(error: Any) -> list[Any]:
     return enums[0] if len(enums) == 1 else []
 
 
-def _label(error: Any) -> str:
-    return f"{show(error.instance)} is no label; letters, digits and . _ + - make one, at most 80"
-
-
 def _words(error: Any, path: Path) -> str:
     value, wanted = error.instance, error.validator_value
-    name = next((part for part in reversed(path) if isinstance(part, str) and part in _NOUNS), "")
+    noun = next((_NOUNS[part] for part in reversed(path) if isinstance(part, str) and part in _NOUNS), "value")
     match error.validator:
         case "type" | "anyOf":
             kinds = _kinds(error)
-            return f"expected {' or '.join(kinds)}, not {show(value)}{truth_hint(value, 'true or false' in kinds)}"
+            words = f"expected {' or '.join(kinds)}, not {show(value)}{truth_hint(value, 'true or false' in kinds)}"
         case "enum" if isinstance(value, str):
-            return unknown(_NOUNS.get(name, "value"), value, [str(each) for each in wanted])
+            words = unknown(noun, value, [str(each) for each in wanted])
         case "enum" | "const":
             choices = wanted if isinstance(wanted, list) else [wanted]
-            return f"{show(value)}: expected {' or '.join(map(show, choices))}"
+            words = f"{show(value)}: expected {' or '.join(map(show, choices))}"
         case "minimum" if wanted == 0:
-            return f"{show(value)} must not be negative"
-        case "minimum":
-            return f"{show(value)} must be at least {wanted}"
-        case "exclusiveMinimum":
-            return f"{show(value)} must be above {wanted}"
-        case "maximum":
-            return f"{show(value)} must be at most {wanted}"
+            words = f"{show(value)} must not be negative"
+        case "minimum" | "exclusiveMinimum" | "maximum":
+            bound = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}[error.validator]
+            words = f"{show(value)} must be {bound} {wanted}"
         case "minItems" | "maxItems" | "minProperties" | "maxProperties" | "minLength" | "maxLength":
-            return _length(error)
+            words = _length(error)
         case "pattern":
-            return f"{show(value)} has characters that are not allowed here; it must match {wanted}"
+            words = f"{show(value)} has characters that are not allowed here"
         case _:
-            return f"{show(value)}: {show(error.message)}"
+            words = f"{show(value)}: {show(error.message)}"
+    return words
 
 
 def _length(error: Any) -> str:

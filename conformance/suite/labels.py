@@ -12,19 +12,22 @@ _UNFIT = re.compile(r"[^A-Za-z0-9._+=-]+")
 def label_of(axis: str, value: Any) -> str:
     """A label for a value that the case file gives none: ``no-affine``, ``momentum=0.5``, ``4x3x5x6``, ``tte``."""
     name = short(axis)
-    if isinstance(value, bool):
-        return name if value else f"no-{name}"
-    if value is None:
-        return f"{name}=null"
-    if isinstance(value, int | float):
-        return f"{name}={value!r}"
-    if axis == "steps":
-        return "".join(str(step)[:1] for step in value)
-    if isinstance(value, list):
-        return "x".join(str(part) for part in value) or f"{name}=empty"
-    if isinstance(value, dict):
-        return "-".join(f"{key}{part}" for key, part in value.items())
-    return _UNFIT.sub("-", str(value)) or f"{name}=empty"
+    match value:
+        case bool():
+            label = name if value else f"no-{name}"
+        case None:
+            label = f"{name}=null"
+        case int() | float():
+            label = f"{name}={value!r}"
+        case list() if axis == "steps":
+            label = "".join(str(step)[:1] for step in value)
+        case list():
+            label = "x".join(map(str, value)) or f"{name}=empty"
+        case dict():
+            label = "-".join(f"{key}{part}" for key, part in value.items())
+        case _:
+            label = str(value) or f"{name}=empty"
+    return _UNFIT.sub("-", label)
 
 
 def short(axis: str) -> str:

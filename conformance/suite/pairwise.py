@@ -7,13 +7,17 @@ by going back, so no pair is lost that some allowed row can hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import accumulate, combinations, count, product
 
 Row = tuple[int, ...]
 Pair = tuple[int, int, int, int]  # axis, value, later axis, value
-_TRIES = 20_000
+_TRIES = 200_000
+
+
+class TooEntangled(Exception):  # noqa: N818 - becomes a problem with a place
+    """What ``allowed`` refuses leaves so few rows that finding them takes too long."""
 
 
 def cover(sizes: Sequence[int], allowed: Callable[[Row], bool]) -> list[Row]:
@@ -21,15 +25,19 @@ def cover(sizes: Sequence[int], allowed: Callable[[Row], bool]) -> list[Row]:
 
     ``allowed`` is also asked of the beginnings of rows; it says no only where no allowed row begins so.
     The same arguments always give the same rows.
+
+    Raises:
+        TooEntangled: where ``allowed`` refuses so much that going back takes too long.
     """
     if len(sizes) < 2:
         return [row for row in product(*map(range, sizes)) if allowed(row)]
     missing = _Missing.of(sizes)
+    tries = count(1)
     rows = []
     for left, right in combinations(range(len(sizes)), 2):
         for first, second in product(range(sizes[left]), range(sizes[right])):
             if missing.lacks(left, first, right, second):
-                row = _row_with({left: first, right: second}, sizes, allowed, missing)
+                row = _row_with({left: first, right: second}, sizes, allowed, missing, tries)
                 if row is not None:
                     rows.append(row)
                     missing.remove(row)
@@ -43,44 +51,52 @@ def pair_count(sizes: Sequence[int]) -> int:
 
 @dataclass(slots=True)
 class _Missing:
-    """The pairs that no row has yet; ``partners[axis][value][other]`` is a bit mask of the values of ``other``."""
+    """The pairs that no row has yet, as bit masks: a bit per value of every axis, axis after axis.
 
-    partners: list[list[list[int]]]
+    ``partners[axis][value]`` has the bit of each value of another axis with which no row has it yet.
+    """
+
+    offsets: list[int]
+    partners: list[list[int]]
 
     @classmethod
     def of(cls, sizes: Sequence[int]) -> _Missing:
-        full = [(1 << size) - 1 for size in sizes]
-        return cls([
-            [[0 if other == axis else mask for other, mask in enumerate(full)] for _ in range(size)]
-            for axis, size in enumerate(sizes)
-        ])  # fmt: skip
+        offsets = list(accumulate(sizes, initial=0))
+        everything = (1 << offsets[-1]) - 1
+        others = [everything & ~(((1 << size) - 1) << offset) for size, offset in zip(sizes, offsets, strict=False)]
+        return cls(offsets, [[mask] * size for size, mask in zip(sizes, others, strict=True)])
+
+    def bit(self, axis: int, value: int) -> int:
+        return 1 << (self.offsets[axis] + value)
 
     def lacks(self, axis: int, value: int, other: int, partner: int) -> bool:
-        return bool(self.partners[axis][value][other] >> partner & 1)
+        return bool(self.partners[axis][value] & self.bit(other, partner))
 
     def remove(self, row: Row) -> None:
+        kept = ~sum(self.bit(axis, value) for axis, value in enumerate(row))
         for axis, value in enumerate(row):
-            masks = self.partners[axis][value]
-            for other, partner in enumerate(row):
-                masks[other] &= ~(1 << partner)
+            self.partners[axis][value] &= kept
 
-    def by_gain(self, axis: int, size: int, chosen: Sequence[tuple[int, int]]) -> list[int]:
+    def by_gain(self, axis: int, chosen: int) -> list[int]:
         """The values of an axis, worst first: by missing pairs with what is chosen, then by all missing pairs."""
-        scores = []
-        for value, masks in enumerate(self.partners[axis]):
-            gain = sum(masks[other] >> partner & 1 for other, partner in chosen)
-            scores.append((gain, sum(mask.bit_count() for mask in masks), -value))
-        return sorted(range(size), key=scores.__getitem__)
+        scores = [
+            ((mask & chosen).bit_count(), mask.bit_count(), -value) for value, mask in enumerate(self.partners[axis])
+        ]
+        return [-value for _, _, value in sorted(scores)]
 
 
 def _row_with(
-    fixed: dict[int, int], sizes: Sequence[int], allowed: Callable[[Row], bool], missing: _Missing
+    fixed: dict[int, int],
+    sizes: Sequence[int],
+    allowed: Callable[[Row], bool],
+    missing: _Missing,
+    tries: Iterator[int],
 ) -> Row | None:
     """An allowed row with the fixed values and, axis by axis, those that gain most; None where there is none."""
     stack: list[Row] = [()]
-    for _ in range(_TRIES):
-        if not stack:
-            return None
+    while stack:
+        if next(tries) > _TRIES:
+            raise TooEntangled
         row = stack.pop()
         if row and not allowed(row):
             continue
@@ -90,6 +106,7 @@ def _row_with(
         if axis in fixed:
             stack.append((*row, fixed[axis]))
         else:
-            chosen = [*enumerate(row), *(item for item in fixed.items() if item[0] > axis)]
-            stack.extend((*row, value) for value in missing.by_gain(axis, sizes[axis], chosen))
+            chosen = sum(missing.bit(*item) for item in enumerate(row))
+            chosen |= sum(missing.bit(*item) for item in fixed.items())
+            stack.extend((*row, value) for value in missing.by_gain(axis, chosen))
     return None

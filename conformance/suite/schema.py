@@ -29,7 +29,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-class RaisesEntry(_Strict):
+class RaisesEntry(_Strict, frozen=True, kw_only=True):
     """The exception that the case must end in."""
 
     type: Annotated[
@@ -40,7 +40,7 @@ class RaisesEntry(_Strict):
     ]
 
 
-class ToleranceEntry(_Strict):
+class ToleranceEntry(_Strict, frozen=True, kw_only=True):
     """Replaces the allowance of a quantity (rtol, atol, ulp), or scales it (budget)."""
 
     rtol: Positive | UnsetType = UNSET
@@ -49,7 +49,7 @@ class ToleranceEntry(_Strict):
     budget: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
 
 
-class Fields(_Strict):
+class Fields(_Strict, frozen=True, kw_only=True):
     """What may be said of a case, in ``defaults``, in the ``set`` of a group and in an explicit case."""
 
     args: (
@@ -93,19 +93,19 @@ class Fields(_Strict):
     marks: Annotated[Marks, Meta(description="slow: left out unless asked for")] | UnsetType = UNSET
 
 
-class GroupFields(Fields):
+class GroupFields(Fields, frozen=True, kw_only=True):
     """What a group sets for its cases, over the defaults of the file."""
 
     op: Annotated[str, Meta(description="another op than that of the file")] | UnsetType = UNSET
 
 
-class ExplicitEntry(GroupFields, kw_only=True):
+class ExplicitEntry(GroupFields, frozen=True, kw_only=True):
     """One case, spelled out over the defaults of the file."""
 
     id: Name
 
 
-class RuleEntry(_Strict):
+class RuleEntry(_Strict, frozen=True, kw_only=True):
     """What is different where ``when`` holds."""
 
     when: When
@@ -118,7 +118,7 @@ class RuleEntry(_Strict):
     about: Annotated[str, Meta(max_length=2000, description="why the rule is here")] | UnsetType = UNSET
 
 
-class GroupEntry(_Strict):
+class GroupEntry(_Strict, frozen=True, kw_only=True):
     """Cases that vary some axes."""
 
     id: Name
@@ -133,7 +133,7 @@ class GroupEntry(_Strict):
     slow: Annotated[bool, Meta(description="leave the group out unless asked for")] = False
 
 
-class DivergenceEntry(_Strict):
+class DivergenceEntry(_Strict, frozen=True, kw_only=True):
     """A deviation that is known: whose, why, and how large it may be."""
 
     id: Name
@@ -150,7 +150,7 @@ class DivergenceEntry(_Strict):
     always: bool = True
 
 
-class CaseFile(_Strict):
+class CaseFile(_Strict, frozen=True, kw_only=True):
     """A case file."""
 
     spec: Annotated[Literal[1], Meta(description="version of the format")]
