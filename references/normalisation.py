@@ -57,8 +57,8 @@ class Forward:
     dxh: Array
     sigma: Array  # s (|x| + |m|): what a fused y = x (w s) + (b - m w s) rounds
     dy: Array
-    # slices about which less, or nothing, can be said; (slices, 1)
-    poisoned: Array  # NaN or inf in the slice
+    # slices about which less, or nothing, can be said; (slices, 1) or, with constant statistics, by element
+    poisoned: Array  # NaN or inf in the slice, or, with constant statistics, at the element
     undetermined: Array  # the allowed error of v swamps v + eps
     out_of_range: Array  # a sum may overflow in the compute format
 
@@ -219,11 +219,14 @@ class Normalisation:
                 dm = np.zeros_like(m)
                 dv = U * (A + 2) * v + t
 
-        poisoned = ~np.isfinite(X).all(axis=1, keepdims=True) | ~np.isfinite(m) | ~np.isfinite(v)
+        finite = np.isfinite(X)
+        if not constant:  # the statistics spread a NaN over its slice; constants leave every element to itself
+            finite = finite.all(axis=1, keepdims=True)
+        poisoned = ~finite | ~np.isfinite(m) | ~np.isfinite(v)
         q = v + real(self.eps)
         s = self.inverse_std(v)
         h = (dv + U * q) / q  # relative error of v + eps
-        undetermined = ~(h < 0.5) & ~poisoned
+        undetermined = ~((h < 0.5) & np.isfinite(dm)) & ~poisoned
         rho = np.where(undetermined | poisoned, 0, np.expm1(-0.5 * np.log1p(-np.where(h < 0.5, h, 0)))) + 2 * U
 
         xh = self.normalise(xc, s)
@@ -325,15 +328,13 @@ def _stored(reference: Normalisation, *, exact: bool) -> str:
 
 
 def _as_state(buffer: Quantity) -> Quantity:
-    """A buffer as the next step finds it: its error now includes the rounding on store."""
+    """A buffer as the next step finds it: its error includes the rounding on store, and all bounds are off beyond range."""
     if buffer.stored == "int64":
         return buffer
     storage: Format = FORMATS[buffer.stored]
-    size = np.abs(buffer.value)
-    scale = buffer.scale + storage.u * size + storage.eta
-    # beyond the largest number the backend holds an infinity from here on, and nothing can be said about what follows
-    overflows = size + buffer.scale >= storage.max * (1 + storage.u)
-    return replace(buffer, scale=np.where(overflows, np.inf, scale))
+    size = np.abs(buffer.value) + buffer.scale
+    error = np.where(size < storage.max, buffer.scale + storage.u * np.abs(buffer.value) + storage.eta, np.inf)
+    return replace(buffer, scale=np.where(np.isnan(size), buffer.scale, error))
 
 
 def _conditioning(f: Forward) -> float | None:
