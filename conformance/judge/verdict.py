@@ -96,10 +96,16 @@ def _badness(figure: Figure) -> tuple[bool, float]:
 def _worst(steps: list[Figure]) -> Figure:
     worst = max(steps, key=_badness)
     over = [step.relative for step in steps if not step.ok]
-    relative = worst.relative if None in over or not over else max(size for size in over if size is not None)
+    relative = _largest(over) if over else worst.relative
     return msgspec.structs.replace(
         worst, budgets=tuple(step.budget for step in steps) if len(steps) > 1 else (), relative=relative
     )
+
+
+def _largest(sizes: list[float | None]) -> float | None:
+    """The largest size; None stands for infinite."""
+    finite = [size for size in sizes if size is not None]
+    return max(finite) if len(finite) == len(sizes) else None
 
 
 def describe(figure: Figure) -> str:
