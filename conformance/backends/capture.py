@@ -76,6 +76,9 @@ class _Call:
     absent: dict[str, str] = field(default_factory=dict)
     awaited: list[str] = field(default_factory=list)  # quantities that a gradient should reach
     output_has_gradient: bool = False
+    version: int = 0  # of the input, which a change in place counts up
+    in_place: bool = False
+    before_change: Array | None = None  # gradient of the input as it was before a change in place
 
 
 class _Recorder:
@@ -93,7 +96,7 @@ class _Recorder:
         for name, module in self._recorded.items():
             self._handles.append(module.register_forward_pre_hook(self._before(name), with_kwargs=True))
             # before any hook of the user's: what such a hook does is not the module's work
-            self._handles.append(module.register_forward_hook(self._after, prepend=True))
+            self._handles.append(module.register_forward_hook(self._after, with_kwargs=True, prepend=True))
 
     def __exit__(self, *exception: object) -> None:
         for handle in self._handles:
@@ -126,6 +129,10 @@ class _Recorder:
                 return None
             call.x = to_array(given[0])
             own = _describe(call)
+            call.version = given[0]._version  # noqa: SLF001 - the only way to see a change in place
+            if torch.is_grad_enabled() and given[0].requires_grad:
+                # a change in place cuts the alias off; the tensor itself then keeps its hook, and has no other use
+                _on_gradient(given[0], lambda gradient: _store_before_change(call, gradient))
             alias = _alias(call, "grad_input", given[0], "its input needs no gradient")
             self._open.append((call, own))
             _put(module, {key: _alias(call, f"grad.{key}", p, "the parameter is frozen") for key, p in own.items()})
@@ -133,18 +140,20 @@ class _Recorder:
 
         return hook
 
-    def _after(self, module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ARG002 - signature
+    def _after(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if not self.listening:
             return
         call, own = self._open.pop()
         _put(module, own)
+        given = [*args, *kwargs.values()]
+        call.in_place = call.x is not None and given[0]._version != call.version  # noqa: SLF001 - as above
         if not isinstance(output, torch.Tensor):
             call.unjudged = call.unjudged or f"it returned {type(output).__name__}; references return one tensor"
             return
         call.arrays["output"] = to_array(output)
         call.arrays |= {f"buffer.{key}": to_array(getattr(module, key)) for key in call.buffers}
-        call.output_has_gradient = output.requires_grad
-        if output.requires_grad:
+        call.output_has_gradient = torch.is_grad_enabled() and output.requires_grad
+        if call.output_has_gradient:
             _on_gradient(output, lambda gradient: _store_upstream(call, gradient))
 
 
@@ -193,8 +202,8 @@ def _put(module: torch.nn.Module, tensors: dict[str, Any]) -> None:
 
 def _alias(call: _Call, quantity: str, tensor: torch.Tensor, why_not: str) -> torch.Tensor:
     """The same tensor as an object of its own, whose gradient is that of this use alone."""
-    alias = tensor.view_as(tensor)
-    if alias.requires_grad:
+    alias = tensor[...]
+    if torch.is_grad_enabled() and alias.requires_grad:  # a view that is made without gradients says that it has one
         call.awaited.append(quantity)
         _on_gradient(alias, lambda gradient: _store(call, quantity, gradient))
     else:
@@ -215,9 +224,15 @@ def _store_upstream(call: _Call, gradient: torch.Tensor) -> None:
     call.grad_output = to_array(gradient)
 
 
+def _store_before_change(call: _Call, gradient: torch.Tensor) -> None:
+    call.before_change = to_array(gradient)
+
+
 def _finished(call: _Call) -> Captured:
     op = op_of(call.module)
     absent = dict(call.absent)
+    if call.in_place and call.before_change is not None:
+        call.arrays.setdefault("grad_input", call.before_change)
     if call.grad_output is None and call.output_has_gradient:
         # where the output itself is cut off from its inputs nothing is excused: the gradients are missing
         absent |= dict.fromkeys(call.awaited, "no gradient reached its output")

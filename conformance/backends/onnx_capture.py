@@ -100,6 +100,8 @@ def _captured(node: onnx.NodeProto, name: str, values: Mapping[str, Array], opse
         meaning = meaning_of(node, given, opset)
     except Unsupported as reason:
         return Captured(name=name, kind=node.op_type, unjudged=str(reason))
+    shown = [quantity for quantity, source in zip(meaning.outputs, node.output, strict=False) if source]
+    unasked = [quantity for quantity in meaning.outputs if quantity and quantity not in shown]
     return Captured(
         name=name,
         kind=node.op_type,
@@ -111,7 +113,7 @@ def _captured(node: onnx.NodeProto, name: str, values: Mapping[str, Array], opse
         buffers=_copies(meaning.buffers),
         arrays=_outputs(node, meaning, values),
         observes=tuple(quantity for quantity in meaning.outputs if quantity),
-        absent=dict.fromkeys(meaning.outputs[len(node.output) :], "the graph does not ask for it"),
+        absent=dict.fromkeys(unasked, "the graph does not ask for it"),
         label=meaning.label,
     )
 

@@ -195,8 +195,9 @@ def _figure(name: str, exact: Quantity, draws: list[Array], got: Array) -> tuple
         source=source,
         ok=bool(ratio[where] <= 1),
     )
-    share = float(_norm(allowed[None, :])[0] / _norm(signal[None, :])[0])
-    return figure, share if share == share else None  # noqa: PLR0124 - neither error nor signal
+    beside = float(_norm(signal[None, :])[0])
+    share = float(_norm(allowed[None, :])[0]) / beside if promised.all() and beside else float("inf")
+    return figure, share
 
 
 def _by_slice(name: str, value: Array) -> Array:

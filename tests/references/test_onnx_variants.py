@@ -1,0 +1,73 @@
+"""Where ONNX differs from torch: the references against the evaluator that ONNX itself ships."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from conformance.inputs import bits
+from references.onnx_variants import OnnxBatchNormalization, OnnxLRN
+from references.rounding import precision
+
+SHAPE = (7, 7, 3)  # as many samples as channels: the evaluator's LRN takes the one count for the other
+X = (bits.normal("variants/x", SHAPE) + 0.5).astype(np.float32)
+PER_CHANNEL = {name: (0.5 + bits.uniform(f"variants/{name}", (7,))).astype(np.float32) for name in "sbmv"}
+
+
+def evaluated(op, inputs, outputs, opset, **attributes):
+    node = helper.make_node(op, list(inputs), outputs, **attributes)
+    graph = helper.make_graph(
+        [node],
+        "main",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape) for name, array in inputs.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    return ReferenceEvaluator(model).run(None, inputs)
+
+
+def assert_within(quantity, got):
+    allowed = quantity.scale + 2.0**-24 * np.abs(quantity.value)
+    assert (np.abs(got - quantity.value) <= allowed).all()
+
+
+def test_training_batch_normalization_keeps_the_old_value_with_its_momentum_and_the_biased_variance():
+    names = ["y", "running_mean", "running_var"]
+    got = evaluated(
+        "BatchNormalization", {"x": X} | PER_CHANNEL, names, 15, training_mode=1, momentum=0.75, epsilon=2**-10
+    )
+    args = {"num_features": 7, "eps": 2**-10, "momentum": 0.75, "track_running_stats": True}
+    reference = OnnxBatchNormalization(args, "float32", "float32", precision("float32"))
+    state = reference.initial(
+        {"running_mean": PER_CHANNEL["m"], "running_var": PER_CHANNEL["v"], "num_batches_tracked": np.array(0)}
+    )
+    params = {"weight": PER_CHANNEL["s"], "bias": PER_CHANNEL["b"]}
+    found = reference.step(X, X, params, state, "train").quantities
+    assert "buffer.num_batches_tracked" not in found
+    for name, array in zip(("output", "buffer.running_mean", "buffer.running_var"), got, strict=True):
+        assert_within(found[name], array)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 6])
+def test_the_window_of_lrn_has_its_longer_half_above(size):
+    (got,) = evaluated("LRN", {"x": X[..., None]}, ["y"], 13, size=size, alpha=0.5, beta=0.75, bias=2.0)
+    args = {"size": size, "alpha": 0.5, "beta": 0.75, "k": 2.0}
+    reference = OnnxLRN(args, "float32", "float32", precision("float32"))
+    found = reference.step(X[..., None], X[..., None], {}, {}, "eval").quantities
+    assert_within(found["output"], got)
+
+
+def test_the_gradient_of_lrn_is_that_of_its_own_window():
+    args = {"size": 4, "alpha": 0.5, "beta": 0.75, "k": 2.0}
+    reference = OnnxLRN(args, "float64", "float64", precision("float64"))
+    x, direction, step = X.astype(np.float64), bits.normal("variants/direction", SHAPE), 1e-5
+    weights = bits.normal("variants/g", SHAPE)
+
+    def value(at):
+        return float((reference.step(at, weights, {}, {}, "eval").quantities["output"].value * weights).sum())
+
+    slope = (value(x + step * direction) - value(x - step * direction)) / (2 * step)
+    gradient = reference.step(x, weights, {}, {}, "eval").quantities["grad_input"].value
+    assert slope == pytest.approx(float((gradient * direction).sum()), rel=1e-7)
