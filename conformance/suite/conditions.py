@@ -53,11 +53,12 @@ def _near(key: str, known: set[str]) -> str:
     for prefix in ("args.", "facts."):
         if prefix + key in known:
             return f"; did you mean '{prefix}{key}'?"
-    hint = did_you_mean(key, known | set(RUNTIME))
-    space = key.partition(".")[0] + "."
-    if hint or space not in ("args.", "facts."):
-        return hint
-    return "; known are " + ", ".join(sorted(name for name in known if name.startswith(space)))
+    space, dot, name = key.partition(".")
+    if not dot or space not in ("args", "facts"):
+        return did_you_mean(key, known | set(RUNTIME))
+    names = sorted(each.removeprefix(space + dot) for each in known if each.startswith(space + dot))
+    near = did_you_mean(name, names)
+    return near.replace("'", f"'{space}{dot}", 1) if near else f"; {space} are {', '.join(names)}"
 
 
 def _version(path: Path, wanted: Any) -> Iterator[Mistake]:
