@@ -19,6 +19,7 @@ VERBS = {
     "report": "Draw the report of a stored run again.",
     "lint": "Say whether the cases could show a mistake at all.",
     "doctor": "Say what is here, what is missing, and how to get it.",
+    "calibrate": "Measure the allowance: correct implementations pass, planted mistakes fail.",
     "schema": "Print the JSON Schema of case files, for editors.",
 }
 
