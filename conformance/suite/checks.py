@@ -6,6 +6,7 @@ Works on the plain values of a file that may be wrong in any way, so that all mi
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
@@ -244,7 +245,9 @@ def _unfit(value: Any, axis: str) -> bool:
 
 def _bad_pattern(pattern: str) -> str | None:
     try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # "[[" may mean something else one day
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
         return str(error)
     return None

@@ -6,6 +6,7 @@ msgspec stops at the first mistake; jsonschema, imported only then, finds all of
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -44,6 +45,7 @@ def misfits(document: Document, value: Any, path: Path, kind: Any) -> list[Probl
     return [problem for error in errors for problem in _problems(document, error, path)]
 
 
+@lru_cache(maxsize=32)
 def _validator(kind: Any) -> Any:
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
