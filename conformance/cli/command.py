@@ -20,6 +20,7 @@ VERBS = {
     "lint": "Say whether the cases could show a mistake at all.",
     "doctor": "Say what is here, what is missing, and how to get it.",
     "calibrate": "Measure the allowance: correct implementations pass, planted mistakes fail.",
+    "cache": "Say what is kept of earlier exports, or remove it.",
     "schema": "Print the JSON Schema of case files, for editors.",
 }
 

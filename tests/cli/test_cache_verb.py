@@ -1,0 +1,40 @@
+"""``conformance cache``."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.backends.export_cache import FOLDER_VARIABLE, ExportCache
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> ExportCache:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "exports"))
+    return ExportCache(tmp_path / "exports")
+
+
+def test_info_says_where_and_how_much(call, cache):
+    assert "0 exports, 0.0 MiB" in call("cache", "info").out
+    cache.put("ab" * 32, bytes(3 * 2**20))
+    ended = call("cache", "info")
+    assert ended.code == 0
+    assert str(cache.folder) in ended.out
+    assert "1 export, 3.0 MiB" in ended.out
+    assert "unfinished" not in ended.out
+
+
+def test_info_counts_what_was_not_finished(call, cache):
+    cache.put("ab" * 32, b"x")
+    (cache.folder / "ab" / "y.unfinished").write_bytes(b"half")
+    assert "unfinished  1 files" in call("cache", "info").out
+
+
+def test_clear_removes_everything_and_says_so(call, cache):
+    cache.put("ab" * 32, b"x")
+    ended = call("cache", "clear")
+    assert (ended.code, "removed 1 export" in ended.out) == (0, True)
+    assert "0 exports" in call("cache", "info").out
+
+
+def test_an_unknown_verb_of_the_cache_is_a_usage_error(call, cache):
+    assert call("cache", "burn").code == 4
