@@ -15,7 +15,7 @@ DATA: dict[str, str] = {
     "constant-slice": "one slice constant, the others scaled",
     "f1-eps": "variance in 0.25..4 eps, mean 0.7 std: where and how eps enters",
     "f2-small-n": "scaled; for shapes with 3 to 5 values per slice: ddof, n - 1, dropped rows",
-    "f3-offset": "mean / std = 20 (bfloat16), 100 (float16), 3000 (float32), 1e7 (float64): one-pass variance, centring",
+    "f3-offset": "mean / std = 20 (bfloat16), 100 (float16), 3000 (float32), 1e7 (float64): one-pass variances",
     "f4-tail": "scaled; the first element at -4 std and the last at +5: dropped or repeated tails, padding",
     "f5-slices": "a scale for every (sample, channel): axes, groups, instance against batch",
     "f6-long-positive": "mean 3 std: sums that are accumulated in the storage format",

@@ -28,7 +28,7 @@ GROUP = "defaults: {shape: [2, 3, 4, 5]}\ngroups:\n  - id: g\n"
         (GROUP + "    rules: [{when: {dtype: float32}, skip: x, marks: [slow]}]\n", "does nothing else"),
         (GROUP + "    rules: [{when: {}, skip: x}]\n", "0 entries where at least 1 is expected"),
         (
-            GROUP + "    vary: {dtype: [float32, float64]}\n    rules: [{when: {data: normal}, set: {dtype: float16}}]\n",
+            GROUP + "    vary: {dtype: [float32, float64]}\n    rules: [{when: {seed: 0}, set: {dtype: float16}}]\n",
             "'dtype' is varied by this group; its label would not tell the truth",
         ),
         ("groups: [{id: a}, {id: a}]\ndefaults: {shape: [1, 1, 1, 1]}\n", "the id 'a' stands on line 3 already"),

@@ -36,9 +36,7 @@ def test_a_divergence_is_no_part_of_the_key(load: Callable[..., Any]) -> None:
 
 
 def test_one_that_matches_no_case_is_an_error(problems: Callable[..., list[str]]) -> None:
-    assert problems(declared("{dtype: float16}")) == [
-        "4:29 divergences[0].when the divergence 'd' matches no case"
-    ]
+    assert problems(declared("{dtype: float16}")) == ["4:29 divergences[0].when the divergence 'd' matches no case"]
 
 
 def test_it_holds_for_the_cases_of_its_op_in_every_file(load: Callable[..., Any]) -> None:
@@ -68,7 +66,10 @@ def test_ids_are_unique_in_the_suite(problems: Callable[..., list[str]]) -> None
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (declared("{dtype: float32}", ", size: {outptu: [0, 1]}"), "no case has a quantity 'outptu'; did you mean 'output'?"),
+        (
+            declared("{dtype: float32}", ", size: {outptu: [0, 1]}"),
+            "no case has a quantity 'outptu'; did you mean 'output'?",
+        ),
         (declared("{dtype: float32}", ", quantities: [grad.wieght]"), "did you mean 'grad.weight'?"),
         (CASES.replace("steps: [eval]", "tolerance: {buffer.mean: {rtol: 1}}"), "no case has a quantity 'buffer.mean'"),
     ],

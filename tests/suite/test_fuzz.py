@@ -65,7 +65,9 @@ cases:
     op: LayerNorm
     args: {normalized_shape: {last: 2}}
 """
-SEED = SEED.replace("  args: {affine: true, track_running_stats: true, momentum: 0.1, eps: 1e-5}\n", "  args: {eps: 1e-5}\n")
+SEED = SEED.replace(
+    "  args: {affine: true, track_running_stats: true, momentum: 0.1, eps: 1e-5}\n", "  args: {eps: 1e-5}\n"
+)
 TOKENS = [
     *"{}[]:,-#&*!|>'\"%@`?~\t\n\0\x85\ufeff\U0001f600", "---", "...", "<<", "- ", ": ", "null", "true", "off", "1e999",
     ".nan", "-1", "99999999999999999999", "0x1f", "''", "!!python/name:os.system", "&a", "*a", "float64", "train",
@@ -84,23 +86,27 @@ def check(data: bytes, folder: Path) -> bool:
     file = folder / "fuzz.yaml"
     file.write_bytes(data)
     start = time.perf_counter()
+    result = outcome(file)
+    assert time.perf_counter() - start < LIMIT
+    if isinstance(result, Suite):
+        assert len({case.id for case in result.cases}) == len(result.cases)
+        return True
+    assert result.problems
+    for problem in result.problems:
+        assert problem.file.endswith("fuzz.yaml")
+        assert problem.line >= 1
+        assert problem.col >= 1
+        assert problem.message
+        assert "\n" not in problem.message + problem.path
+    assert str(result).splitlines()[-1].endswith("no case was run")
+    return False
+
+
+def outcome(file: Path) -> Suite | CaseFileError:
     try:
-        suite = expand_files([file])
+        return expand_files([file])
     except CaseFileError as error:
-        assert error.problems
-        for problem in error.problems:
-            assert problem.file.endswith("fuzz.yaml")
-            assert problem.line >= 1
-            assert problem.col >= 1
-            assert problem.message
-            assert "\n" not in problem.message + problem.path
-        assert str(error).splitlines()[-1].endswith("no case was run")
-        return False
-    finally:
-        assert time.perf_counter() - start < LIMIT
-    assert isinstance(suite, Suite)
-    assert len({case.id for case in suite.cases}) == len(suite.cases)
-    return True
+        return error
 
 
 def mutate_bytes(chance: random.Random, text: str) -> bytes:
@@ -176,11 +182,11 @@ def test_the_unbroken_files_are_good(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mutate", [mutate_bytes, mutate_tokens, mutate_structure])
-def test_a_thousand_mutants_are_refused_with_a_place_or_accepted(mutate: Any, tmp_path: Path) -> None:
+def test_seven_hundred_mutants_are_refused_with_a_place_or_accepted(mutate: Any, tmp_path: Path) -> None:
     chance = random.Random(f"case files, {mutate.__name__}")
     pool = [SEED] * 6 + texts()
-    good = sum(check(mutate(chance, chance.choice(pool)), tmp_path) for _ in range(1000))
-    assert 0 < good < 900  # both outcomes are met, so the mutations are neither harmless nor all fatal
+    good = sum(check(mutate(chance, chance.choice(pool)), tmp_path) for _ in range(700))
+    assert 0 < good < 630  # both outcomes are met, so the mutations are neither harmless nor all fatal
 
 
 @settings(max_examples=200, deadline=None, database=None, derandomize=True)

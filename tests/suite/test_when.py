@@ -49,7 +49,7 @@ CONTEXT = {
         ({"args.unheard": {"not": 1}}, False),
     ],
 )
-def test_a_condition_holds_when_every_key_has_its_value(when: dict[str, Any], expected: bool) -> None:
+def test_a_condition_holds_when_every_key_has_its_value(when: dict[str, Any], *, expected: bool) -> None:
     assert matches(when, CONTEXT) is expected
     assert holds(when, CONTEXT) is expected
 
@@ -77,7 +77,7 @@ def test_what_is_known_only_at_run_time_may_match_before_and_must_match_then(key
         ("<2.16", "no version", False),
     ],
 )
-def test_packages_take_version_specifiers(specifier: Any, version: str, expected: bool) -> None:
+def test_packages_take_version_specifiers(specifier: Any, version: str, *, expected: bool) -> None:
     assert holds({"torch": specifier}, {"torch": version}) is expected
 
 
