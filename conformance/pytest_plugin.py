@@ -126,7 +126,14 @@ class CasesCollector(pytest.Collector):
         for number, backend in self._plan.pairs:
             case = self._plan.cases[number]
             name = f"{case.id.partition('::')[2]}[{backend}]"
-            yield CaseItem.from_parent(self, name=name, case=case, backend=backend, divergences=self._plan.divergences)
+            yield CaseItem.from_parent(
+                self,
+                name=name,
+                nodeid=f"{self.nodeid}::{name}",  # as text, so that pytest reads it as it reads its cache of failures
+                case=case,
+                backend=backend,
+                divergences=self._plan.divergences,
+            )
 
 
 class ConformanceFailure(Exception):  # noqa: N818 - a finding, not an error

@@ -11,7 +11,6 @@ from typing import Protocol
 
 import msgspec
 
-from conformance.engine.crew import Crew
 from conformance.engine.limits import Limits, default_workers
 from conformance.engine.messages import Finished, Note, Ready
 from conformance.engine.plan import Plan
@@ -158,6 +157,8 @@ Events = Generator[Ready | Finished | Note, None, None]
 
 
 def _in_workers(plan: Plan, schedule: Schedule, how: How) -> Events:
+    from conformance.engine.crew import Crew
+
     crew = Crew(plan, schedule, size=how.workers, limits=how.limits, tools=how.tools)
     try:
         yield from crew.work()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import cached_property
 from conformance.engine.store import StoredRun
 from conformance.record import BAD, VERDICTS, Figure, Record, Verdict
 
+_NUMBERED = re.compile(r"(?<=[A-Za-z])_?\d+\b")  # node 0 and node 7 of a graph have the same trouble
 OK, FAILURES, INTERRUPTED, NOTHING = 0, 1, 2, 5
 
 GLYPHS: dict[Verdict, str] = {
@@ -171,9 +173,10 @@ class Summary:
         groups: dict[tuple[str, str], list[Record]] = {}
         for record in self.run.records:
             if record.verdict == verdict:
-                groups.setdefault((record.backend, record.reason), []).append(record)
+                groups.setdefault((record.backend, _NUMBERED.sub("", record.reason)), []).append(record)
         made = (
-            ReasonGroup(backend, reason, len(records), records[0].id) for (backend, reason), records in groups.items()
+            ReasonGroup(backend, records[0].reason, len(records), records[0].id)
+            for (backend, _), records in groups.items()
         )
         return tuple(sorted(made, key=lambda group: (-group.count, group.backend, group.reason)))
 
