@@ -33,7 +33,7 @@ class ChannelTeller(Teller):
         self._channel = channel
 
     def say(self, message: FromWorker) -> None:
-        self._channel.send(msgspec.json.encode(message))
+        self._channel.send(msgspec.msgpack.encode(message))
 
     def loading(self, backend: str) -> None:
         self.say(Loading(backend))
@@ -68,7 +68,7 @@ def _settle_in(setup: Setup) -> None:
 
 def serve(channel: Any) -> None:
     """Set up, say what is here, then run units until the engine says nothing more."""
-    decoder = msgspec.json.Decoder(ToWorker)
+    decoder = msgspec.msgpack.Decoder(ToWorker)
     setup = decoder.decode(channel.receive())
     assert isinstance(setup, Setup)
     _settle_in(setup)

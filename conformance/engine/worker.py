@@ -62,12 +62,12 @@ class Worker:
         self._gateway = cast("Any", self._group.makegateway(f"popen//python={python}"))
         self._process: subprocess.Popen[bytes] = self._gateway._io.popen  # noqa: SLF001 - no public way
         self._channel: Any = self._gateway.remote_exec(BOOT)
-        decoder = msgspec.json.Decoder(FromWorker)
+        decoder = msgspec.msgpack.Decoder(FromWorker)
         self._channel.setcallback(
             lambda data: inbox.put((self, None if data is None else decoder.decode(data))), endmarker=None
         )
         self._tell(list(sys.path))
-        self._tell(msgspec.json.encode(setup))
+        self._tell(msgspec.msgpack.encode(setup))
 
     def _tell(self, data: object) -> None:
         with suppress(OSError):  # it is gone; the end marker says so
@@ -79,7 +79,7 @@ class Worker:
         self._cases = list(dict.fromkeys(pair.case for pair in unit.pairs))
         self._at, self._preparing = None, ""
         self._deadline = time.monotonic() + self._limits.start_seconds
-        self._tell(msgspec.json.encode(Work(self._plan.assignments(unit.pairs), prepare=unit.prepare)))
+        self._tell(msgspec.msgpack.encode(Work(self._plan.assignments(unit.pairs), prepare=unit.prepare)))
 
     def hear(self, message: FromWorker) -> None:
         """Follow what the process is at."""
