@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -45,9 +46,10 @@ class Fold:
 
     def unfold(self, folded: Array) -> Array:
         """(slices, elements), or anything that broadcasts to it -> (*shape)."""
-        full = np.broadcast_to(folded, (self.slices, self.elements))
-        inverse = np.argsort(self.order)
-        return full.reshape([self.shape[axis] for axis in self.order]).transpose(inverse)
+        whole = (self.slices, self.elements)
+        full = folded if folded.shape == whole else np.broadcast_to(folded, whole)
+        kept_first, back = _unfolding(self.shape, self.order)
+        return full.reshape(kept_first).transpose(back)
 
     def spread(self, parameter: Array) -> Array:
         """A parameter at every element that it applies to: (*parameter) -> (slices, elements)."""
@@ -56,11 +58,21 @@ class Fold:
 
     def gather(self, folded: Array) -> Array:
         """The sum over everything that shares one entry of a parameter: (slices, elements) -> (*parameter)."""
-        others = tuple(axis for axis in range(len(self.shape)) if axis not in self.parameter_axes)
-        total: Array = self.unfold(folded).sum(axis=others)
+        total: Array = np.add.reduce(self.unfold(folded), axis=_others(len(self.shape), self.parameter_axes))
         return total
 
     def gather_any(self, folded: Array) -> Array:
         """Like gather, for conditions: whether any element that shares the entry has it."""
-        others = tuple(axis for axis in range(len(self.shape)) if axis not in self.parameter_axes)
-        return np.asarray(self.unfold(folded).any(axis=others))
+        return np.asarray(self.unfold(folded).any(axis=_others(len(self.shape), self.parameter_axes)))
+
+
+@cache
+def _unfolding(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The permuted shape, and the permutation that undoes the order."""
+    return tuple(shape[axis] for axis in order), tuple(order.index(axis) for axis in range(len(order)))
+
+
+@cache
+def _others(rank: int, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes that are not among these."""
+    return tuple(axis for axis in range(rank) if axis not in axes)

@@ -15,13 +15,22 @@ Sennrich 2019, equation 4).  Where m and v come from running buffers they are co
 
 Beside each value stands the absolute error d(.) that a stable implementation may make in it: every use of every input
 may be perturbed by A(n) U, and every intermediate is rounded (Higham, Accuracy and Stability of Numerical Algorithms,
-2nd ed., sections 3.1, 4.2 and 1.9).  U, A and t are explained in references.rounding.
+2nd ed., sections 3.1, 4.2 and 1.9).  U, A and t are explained in references.rounding; rho is the relative error of s,
+and sigma = s (|x| + |m|) what kernels round that never form x - m.  With batch statistics
+
+.. math::
+    d(\bar x) = s (1 + \rho) \beta + s \rho\, (|g - S_1| + 3 |\hat x S_2|) + 2 U |\bar x| + t, \qquad
+    R = |S_2| + d(S_2)
+
+.. math::
+    \beta = U (2 |g| + |S_1| + (2 |\hat x| + \sigma) R) + d(S_1) + |\hat x|\, d(S_2) + s\, d(x - m)\, R + t
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -48,19 +57,23 @@ class Forward:
     w: Array
     b: Array
     y: Array
+    absw: Array
+    absxh: Array
     constant: bool  # m and v come from running buffers
     # allowed errors
     dm: Array
     dv: Array
-    dc: Array
+    sdc: Array  # s times the error of x - m
     rho: Array  # relative error of s
     dxh: Array
     sigma: Array  # s (|x| + |m|): what a fused y = x (w s) + (b - m w s) rounds
     dy: Array
     # slices about which less, or nothing, can be said; (slices, 1) or, with constant statistics, by element
     poisoned: Array  # NaN or inf in the slice, or, with constant statistics, at the element
+    spoiled: bool  # whether any is poisoned
     undetermined: Array  # the allowed error of v swamps v + eps
     out_of_range: Array  # a sum may overflow in the compute format
+    unknown: Array  # either of the two
 
 
 class Normalisation:
@@ -96,20 +109,17 @@ class Normalisation:
 
     def statistics(self, x: Array, fold: Fold) -> tuple[Array, Array]:
         """Mean and biased variance of each slice; re-centred once, so that the mean's rounding does not matter."""
-        if x.shape[1] == 0:
-            nothing = np.zeros((x.shape[0], 1), x.dtype)
-            return nothing, nothing
-        m = x.mean(axis=1, keepdims=True)
-        m = m + (x - m).mean(axis=1, keepdims=True)
+        m = _mean(x)
+        m = m + _mean(x - m)
         xc = x - m
-        xc = xc - xc.mean(axis=1, keepdims=True)
-        return m, (xc * xc).mean(axis=1, keepdims=True)
+        xc -= _mean(xc)
+        return m, _mean(xc * xc)
 
     def centre(self, x: Array, m: Array, *, constant: bool) -> Array:
         """x - m; re-centred where m is the mean of x itself."""
         xc = x - m
-        if not constant and x.shape[1]:
-            xc = xc - xc.mean(axis=1, keepdims=True)
+        if not constant:
+            xc -= _mean(xc)
         return xc
 
     def inverse_std(self, v: Array) -> Array:
@@ -124,11 +134,8 @@ class Normalisation:
 
     def backward_sums(self, g: Array, xh: Array) -> tuple[Array, Array]:
         """S1 = mean g and S2 = mean g xh."""
-        if g.shape[1] == 0:
-            nothing = np.zeros((g.shape[0], 1), g.dtype)
-            return nothing, nothing
-        s1 = g.mean(axis=1, keepdims=True) if self.centred else np.zeros((g.shape[0], 1), g.dtype)
-        return s1, (g * xh).mean(axis=1, keepdims=True)
+        s1 = _mean(g) if self.centred else np.zeros((g.shape[0], 1), g.dtype)
+        return s1, _mean(g * xh)
 
     def input_gradient(self, f: Forward, gy: Array, S1: Array, S2: Array) -> Array:
         return f.s * (gy * f.w - S1 - f.xh * S2)
@@ -178,149 +185,167 @@ class Normalisation:
             quantities = {"output": self._output(f)}
             quantities |= self._backward(f, grad_output, params)
             after = self.update(f, state, mode)
+            kappa = _conditioning(f)
         for name, buffer in after.items():
             quantities[f"buffer.{name}"] = buffer
-        determined = ~(f.undetermined | f.out_of_range) if f.s.size else np.ones(1, bool)
+        unknown = f.unknown
         return Expected(
             quantities,
             {name: buffer if buffer is state[name] else _as_state(buffer) for name, buffer in after.items()},
             n=f.fold.elements,
-            kappa=_conditioning(f),
-            undetermined_slices=float(1 - determined.mean()),
+            kappa=kappa,
+            undetermined_slices=float(np.count_nonzero(unknown) / unknown.size) if unknown.size else 0.0,
         )
 
     def _forward(self, x: Array, params: Mapping[str, Array], state: Mapping[str, Quantity], mode: Mode) -> Forward:
-        p, real = self.precision, self.real
-        U, t, fold = p.U, p.t, self.fold(x.shape)
-        n = fold.elements
+        p, fold = self.precision, self.fold(x.shape)
+        U, t, n = p.U, p.t, fold.elements
         A = p.A(n)
         X = fold.fold(self.read(x))
-        w = fold.spread(params["weight"].astype(p.reference)) if "weight" in params else np.ones_like(X[:1, :1])
-        b = fold.spread(params["bias"].astype(p.reference)) if "bias" in params else np.zeros_like(X[:1, :1])
-        if not X.size:
-            w, b = np.ones_like(X), np.zeros_like(X)
+        w, b = self._spread(params, "weight", 1, X, fold), self._spread(params, "bias", 0, X, fold)
         absx = np.abs(X)
-        mean_absx = _mean(absx)
-
         running = self.running_statistics(fold, state, mode)
         constant = running is not None
+        m, v = (running[0].value, running[1].value) if running is not None else self.statistics(X, fold)
+        xc = self.centre(X, m, constant=constant)
+        absm, absxc, mean_absx = np.abs(m), np.abs(xc), _mean(absx)
+        reach = absx + absm
         if running is not None:
-            m, v = running[0].value, running[1].value
-            dm = running[0].scale + U * np.abs(m)
+            dm = running[0].scale + U * absm
             dv = running[1].scale + U * np.abs(v)
-            xc = self.centre(X, m, constant=True)
+        elif self.centred:
+            dm = U * (A * mean_absx + absm) + t
+            dv = U * ((A + 2) * v + 2 * A * _mean(absxc * reach)) + dm**2 + t
         else:
-            m, v = self.statistics(X, fold)
-            xc = self.centre(X, m, constant=False)
-            if self.centred:
-                dm = U * (A * mean_absx + np.abs(m)) + t
-                dv = U * ((A + 2) * v + 2 * A * _mean(np.abs(xc) * (absx + np.abs(m)))) + dm**2 + t
-            else:
-                dm = np.zeros_like(m)
-                dv = U * (A + 2) * v + t
+            dm = np.zeros_like(m)
+            dv = U * (A + 2) * v + t
 
-        finite = np.isfinite(X)
-        if not constant:  # the statistics spread a NaN over its slice; constants leave every element to itself
-            finite = finite.all(axis=1, keepdims=True)
-        poisoned = ~finite | ~np.isfinite(m) | ~np.isfinite(v)
-        q = v + real(self.eps)
+        poisoned = ~np.isfinite(m + v)  # the batch's statistics spread a NaN over its slice,
+        if constant:  # constants leave every element to itself
+            poisoned = poisoned | ~np.isfinite(X)
         s = self.inverse_std(v)
-        h = (dv + U * q) / q  # relative error of v + eps
+        h = dv / (v + self.real(self.eps)) + U  # relative error of v + eps
         undetermined = ~((h < 0.5) & np.isfinite(dm)) & ~poisoned
-        rho = np.where(undetermined | poisoned, 0, np.expm1(-0.5 * np.log1p(-np.where(h < 0.5, h, 0)))) + 2 * U
+        rho = np.expm1(-0.5 * np.log1p(-np.where(h < 0.5, h, 0))) + 2 * U
 
         xh = self.normalise(xc, s)
-        uncentred = self.centred or constant
-        dc = dm + U * (absx + np.abs(m) + np.abs(xc)) if uncentred else np.zeros_like(xc)
-        sigma = s * (absx + np.abs(m)) if uncentred else np.zeros_like(xc)
-        dxh = s * dc * (1 + rho) + np.abs(xh) * (rho + 2 * U) + t
+        absxh, absw = np.abs(xh), np.abs(w)
+        if self.centred or constant:
+            sdc = s * (dm + U * (reach + absxc))
+            sigma = s * reach
+        else:
+            sdc = sigma = np.zeros_like(xc)
+        dxh = sdc * (1 + rho) + absxh * (rho + 2 * U) + t
         y = self.affine(xh, w, b)
-        dy = np.abs(w) * dxh + U * (2 * np.abs(w * xh) + np.abs(b) + np.abs(y)) + t
+        absy = np.abs(y)
+        dy = absw * (dxh + 2 * U * absxh) + U * (np.abs(b) + absy) + t
 
-        out_of_range = np.zeros_like(undetermined)
-        if running is None and n:
-            largest = np.maximum(np.maximum(mean_absx, v), _mean(X * X))
-            out_of_range = (n * largest > p.reach.max / 8) & ~poisoned
+        largest = n * np.maximum(mean_absx, v + m * m)  # v + m^2 = mean x^2
+        out_of_range = np.zeros_like(undetermined) if constant else largest > p.reach.max / 8
         if p.narrow:
-            out_of_range |= ((s > p.stored.max / 8) | (np.abs(m) > p.stored.max / 8)) & ~poisoned
-        clear = ~poisoned  # a poisoned slice is decided by its class (NaN or not), and rounds its finite values once
+            out_of_range = out_of_range | (np.maximum(s, absm) > p.stored.max / 8)
+        spoiled = bool(poisoned.any())
+        if spoiled:  # decided by its class, NaN or not, and rounds its finite values once
+            sdc, dxh, sigma = (np.where(poisoned, 0, error) for error in (sdc, dxh, sigma))
+            dy = np.where(poisoned, 4 * U * absy, dy)
+            out_of_range = out_of_range & ~poisoned
         return Forward(
-            fold, X, m, v, xc, s, xh, w, b, y, constant,
-            dm=dm, dv=dv,
-            dc=np.where(clear, dc, 0), rho=rho, dxh=np.where(clear, dxh, 0), sigma=np.where(clear, sigma, 0),
-            dy=np.where(clear, dy, 4 * U * np.abs(y)),
-            poisoned=poisoned, undetermined=undetermined, out_of_range=out_of_range,
+            fold, X, m, v, xc, s, xh, w, b, y, absw, absxh, constant,
+            dm=dm, dv=dv, sdc=sdc, rho=rho, dxh=dxh, sigma=sigma, dy=dy,
+            poisoned=poisoned, spoiled=spoiled, undetermined=undetermined, out_of_range=out_of_range,
+            unknown=undetermined | out_of_range,
         )  # fmt: skip
+
+    def _spread(self, params: Mapping[str, Array], name: str, absent: float, X: Array, fold: Fold) -> Array:
+        """A parameter at every element, or the number that stands for it where there is none."""
+        if name not in params or not X.size:
+            return np.full((1, 1), absent, self.precision.reference)
+        return fold.spread(params[name].astype(self.precision.reference))
 
     def _output(self, f: Forward) -> Quantity:
         """y; where the slice is undetermined, what still holds: y is finite and near b, since |xh| <= sqrt(n)."""
-        unknown = f.undetermined | f.out_of_range
-        value, scale = f.y, f.dy
-        if unknown.any():
-            u = FORMATS[self.dtype].u
-            if self.eps > 0 and not f.constant:
-                widest = np.sqrt(self.real(f.fold.elements)) + 2 * f.dc / np.sqrt(self.real(self.eps))
-                limit = np.abs(f.w) * widest * (1 + 4 * u) + 4 * u * np.abs(f.b)
-            else:
-                limit = np.full_like(f.dy, np.inf)
-            limit = np.where(f.out_of_range, np.inf, limit)
-            value, scale = np.where(unknown, f.b, value), np.where(unknown, limit, scale)
+        value, scale, unknown = f.y, f.dy, f.unknown
+        if not unknown.any():
+            return self._whole(f.fold, value, scale)
+        u = FORMATS[self.dtype].u
+        if self.eps > 0 and not f.constant:
+            widest = np.sqrt(self.real(f.fold.elements)) + 2 * f.sdc / f.s / np.sqrt(self.real(self.eps))
+            limit = np.abs(f.w) * widest * (1 + 4 * u) + 4 * u * np.abs(f.b)
+        else:
+            limit = np.full_like(f.dy, np.inf)
+        limit = np.where(f.out_of_range, np.inf, limit)
+        value, scale = np.where(unknown, f.b, value), np.where(unknown, limit, scale)
         return self._whole(f.fold, value, scale, unknown)
 
     def _backward(self, f: Forward, grad_output: Array, params: Mapping[str, Array]) -> dict[str, Quantity]:
         p = self.precision
         U, t, n, real = p.U, p.t, f.fold.elements, self.real
         gy = f.fold.fold(grad_output.astype(p.reference))
-        g = gy * f.w
-        absg, absxh = np.abs(g), np.abs(f.xh)
+        g, absgy = gy * f.w, np.abs(gy)
+        absg = absgy * f.absw
+        fused = f.absxh + f.sigma
+        unknown = f.unknown
         if f.constant:
             gx = self.constant_input_gradient(f, gy)
             dgx = np.abs(gx) * (f.rho + 3 * U) + f.s * t + t
         else:
             A = p.A(n)
+            mean_absg = _mean(absg)
             S1, S2 = self.backward_sums(g, f.xh)
-            dS1 = U * (A * _mean(absg) + np.abs(S1)) + t if self.centred else np.zeros_like(S1)
-            dS2 = U * (A * _mean(absg * (absxh + f.sigma)) + np.abs(S2)) + _mean(absg * f.s * f.dc) + t
+            absS1, absS2 = np.abs(S1), np.abs(S2)
+            dS1 = U * (A * mean_absg + absS1) + t if self.centred else np.zeros_like(S1)
+            dS2 = _mean(absg * (U * A * fused + f.sdc)) + U * absS2 + t
             gx = self.input_gradient(f, gy, S1, S2)
-            reach = np.abs(S2) + dS2
-            br = (
-                U * (2 * absg + np.abs(S1) + (2 * absxh + f.sigma) * reach) + dS1 + absxh * dS2 + f.s * f.dc * reach + t
-            )
+            # d(gx) of the docstring, term by term of what varies within a slice
+            reach, of_bracket, of_s = absS2 + dS2, f.s * (1 + f.rho), f.s * f.rho
             dgx = (
-                f.s * (1 + f.rho) * br + f.rho * f.s * (np.abs(g - S1) + 3 * np.abs(f.xh * S2)) + 2 * U * np.abs(gx) + t
+                absg * (2 * U * of_bracket)
+                + f.absxh * (of_bracket * (2 * U * reach + dS2) + 3 * of_s * absS2)
+                + (U * f.sigma + f.sdc) * (of_bracket * reach)
+                + np.abs(g - S1) * of_s
+                + np.abs(gx) * (2 * U)
+                + (of_bracket * (U * absS1 + dS1 + t) + t)
             )
-        unknown = f.undetermined | f.out_of_range
-        if not f.constant and n:
-            sums = n * np.maximum(_mean(absg), _mean(absg * absxh)) > p.reach.max / 8
-            cube_root = float(p.reach.max) ** (1 / 3) / 8, 8 * float(p.reach.tiny) ** (1 / 3)
-            unknown = unknown | ((sums | (f.s > cube_root[0]) | (f.s < cube_root[1])) & ~f.poisoned)
-        dgx = np.where(f.poisoned, 4 * U * np.abs(gx), dgx)
-        quantities = {"grad_input": self._whole(f.fold, gx, np.where(unknown, real(np.inf), dgx), unknown)}
+            unknown = unknown | (self._gradient_out_of_range(f, absg, mean_absg) & ~f.poisoned)
+        lost = bool(unknown.any())
+        if f.spoiled:
+            dgx = np.where(f.poisoned, 4 * U * np.abs(gx), dgx)
+        if lost:
+            dgx = np.where(unknown, real(np.inf), dgx)
+        quantities = {"grad_input": self._whole(f.fold, gx, dgx, unknown if lost else None)}
         if "weight" in params:
             m_p = f.fold.terms
-            sums_of = U * p.A(m_p) * np.abs(gy) * (np.where(f.poisoned, 0, absxh) + f.sigma)
-            dgw = f.fold.gather(sums_of + np.abs(gy) * f.dxh) + m_p * t
-            lost = f.fold.gather_any(unknown)
-            quantities["grad.weight"] = Quantity(
-                self.weight_gradient(f, gy),
-                np.where(lost, real(np.inf), dgw),
-                self.param_dtype,
-                lost if lost.any() else None,
-            )
+            if f.spoiled:
+                fused = np.where(f.poisoned, 0, fused)
+            dgw = f.fold.gather(absgy * (U * p.A(m_p) * fused + f.dxh)) + m_p * t
+            sums_over = f.fold.gather_any(unknown) if lost else None
+            if sums_over is not None:
+                dgw = np.where(sums_over, real(np.inf), dgw)
+            quantities["grad.weight"] = Quantity(self.weight_gradient(f, gy), dgw, self.param_dtype, sums_over)
             if "bias" in params:
-                dgb = U * p.A(m_p) * f.fold.gather(np.abs(gy)) + m_p * t
+                dgb = U * p.A(m_p) * f.fold.gather(absgy) + m_p * t
                 quantities["grad.bias"] = Quantity(self.bias_gradient(f, gy), dgb, self.param_dtype)
         return quantities
 
-    def _whole(self, fold: Fold, value: Array, scale: Array, unknown: Array) -> Quantity:
-        mask = fold.unfold(unknown) if unknown.any() else None
+    def _gradient_out_of_range(self, f: Forward, absg: Array, mean_absg: Array) -> Array:
+        """Slices whose sums of gradients, or whose s^3, leave the range in which a backend computes."""
+        n, reach = f.fold.elements, self.precision.reach
+        small, large = 8 * float(reach.tiny) ** (1 / 3), float(reach.max) ** (1 / 3) / 8
+        beyond: Array = (f.s > large) | (f.s < small)
+        sums = n * mean_absg
+        if (sums * sqrt(n) > reach.max / 8).any():  # else sum |g xh| is small enough too, since |xh| <= sqrt(n)
+            beyond |= np.maximum(sums, n * _mean(absg * f.absxh)) > reach.max / 8
+        return beyond & bool(n)
+
+    def _whole(self, fold: Fold, value: Array, scale: Array, unknown: Array | None = None) -> Quantity:
+        mask = None if unknown is None else fold.unfold(unknown)
         return Quantity(fold.unfold(value), fold.unfold(scale), self.dtype, mask)
 
 
 def _mean(x: Array) -> Array:
     """The mean over each slice, 0 for an empty one: (slices, n) -> (slices, 1)."""
-    mean: Array = x.mean(axis=1, keepdims=True) if x.shape[1] else np.zeros((x.shape[0], 1), x.dtype)
-    return mean
+    total: Array = np.add.reduce(x, axis=1, keepdims=True)
+    return total / x.shape[1] if x.shape[1] else total
 
 
 def _stored(reference: Normalisation, *, exact: bool) -> str:
@@ -328,7 +353,7 @@ def _stored(reference: Normalisation, *, exact: bool) -> str:
 
 
 def _as_state(buffer: Quantity) -> Quantity:
-    """A buffer as the next step finds it: its error includes the rounding on store, and all bounds are off beyond range."""
+    """A buffer as the next step finds it: its error includes rounding on store, and no bound holds beyond the range."""
     if buffer.stored == "int64":
         return buffer
     storage: Format = FORMATS[buffer.stored]
@@ -341,6 +366,6 @@ def _conditioning(f: Forward) -> float | None:
     """rms(x) / std(x) of the worst slice whose variance is not zero."""
     if not f.x.size or f.constant:
         return None
-    with np.errstate(all="ignore"):
-        kappa = np.sqrt(_mean(f.x * f.x) / np.where(f.v > 0, f.v, np.nan))
-    return float(np.nanmax(kappa)) if np.isfinite(kappa).any() else None
+    kappa = np.sqrt((f.v + f.m * f.m) / f.v)  # v + m^2 = mean x^2
+    kappa = kappa[np.isfinite(kappa)]
+    return float(kappa.max()) if kappa.size else None

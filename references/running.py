@@ -80,16 +80,19 @@ class Running(Normalisation):
         momentum, n = self.momentum(int(count.value)), f.fold.elements
         mu, kept, U = self.real(momentum), abs(1 - self.real(momentum)), self.precision.U
         samples = f.fold.slices // int(self.args["num_features"])
-        averaging = U * (self.precision.A(samples) + 2) if samples > 1 else 0.0
+        averaging = U * (self.precision.A(samples) + 2)
         lost = self.per_channel(f.out_of_range).any(axis=0)
 
         def buffer(old: Quantity, new: Array, magnitude: Array, d: Array, roundings: int) -> Quantity:
             value = self.moved(old.value, new, momentum)
-            scale = kept * old.scale + mu * d + U * (2 * np.abs(old.value) + roundings * mu * magnitude + np.abs(value))
-            scale = scale + averaging * (kept * np.abs(old.value) + mu * magnitude)
+            size = np.abs(old.value)
+            scale = kept * old.scale + mu * d + U * (2 * size + roundings * mu * magnitude + np.abs(value))
+            if samples > 1:
+                scale += averaging * (kept * size + mu * magnitude)
             unknown = lost | np.isposinf(old.scale)  # an infinity stays one, or becomes NaN, whatever the momentum
-            scale = np.where(unknown, np.inf, scale)
-            return Quantity(value, scale, old.stored, unknown if unknown.any() else None, any_nonfinite=True)
+            if not unknown.any():
+                return Quantity(value, scale, old.stored, any_nonfinite=True)
+            return Quantity(value, np.where(unknown, np.inf, scale), old.stored, unknown, any_nonfinite=True)
 
         mean = self.per_channel(f.m)
         variance = self.per_channel(self.stored_variance(f.v, n))
@@ -97,16 +100,21 @@ class Running(Normalisation):
         after["running_mean"] = buffer(
             state["running_mean"],
             self.batch_mean(mean),
-            np.abs(mean).mean(axis=0),
-            self.per_channel(f.dm).mean(axis=0),
+            _over_samples(np.abs(mean)),
+            _over_samples(self.per_channel(f.dm)),
             3,
         )
         after["running_var"] = buffer(
-            state["running_var"], self.batch_mean(variance), variance.mean(axis=0), dvariance.mean(axis=0), 4
+            state["running_var"], self.batch_mean(variance), _over_samples(variance), _over_samples(dvariance), 4
         )
         return after
 
     def batch_mean(self, per_sample: Array) -> Array:
         """(samples, C) -> (C,): statistics kept per sample are averaged over the batch."""
-        mean: Array = per_sample.mean(axis=0)
-        return mean
+        return _over_samples(per_sample)
+
+
+def _over_samples(per_sample: Array) -> Array:
+    """(samples, C) -> (C,)."""
+    mean: Array = per_sample[0] if len(per_sample) == 1 else per_sample.mean(axis=0)
+    return mean
