@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from references.expected import Expected, Mode, Quantity
-from references.rounding import Precision
+from references.rounding import STORAGE, Precision
 
 Array = NDArray[Any]
 
@@ -97,18 +97,22 @@ class LocalResponseNorm:
         poisoned = ~np.isfinite(square)
         unknown = (~(h < 0.5) | (self.size * square > p.compute.max / 8)) & ~poisoned
         safe = np.where(h < 0.5, h, 0)
-        # a power is good to a few ulp; the error of its base is raised with it
-        rho = np.expm1(-np.abs(beta) * np.log1p(-safe)) + 4 * U
+        # A power is good to a few ulp, and the error of its base is raised with it.  Where the compute format cannot
+        # hold beta (0.7 in float32), the rounded exponent beta' moves it by a^(beta - beta') ~ 1 + (beta - beta') log a.
+        misfit = np.abs(beta - self.real(np.asarray(beta).astype(STORAGE[p.compute.name]))) * np.abs(np.log(a))
+        rho = np.expm1(-np.abs(beta) * np.log1p(-safe)) + 4 * U + p.K * misfit
         y = x * a**-beta
-        dy = np.abs(y) * (rho + 2 * U) + t
+        # the power itself may fall among the subnormal numbers, where it is good to t alone, and is then multiplied
+        dy = np.abs(y) * (rho + 2 * U) + (np.abs(x) + 1) * t
 
-        rho_next = np.expm1(-(np.abs(beta) + 1) * np.log1p(-safe)) + 4 * U
+        rho_next = np.expm1(-(np.abs(beta) + 1) * np.log1p(-safe)) + 4 * U + p.K * misfit
         terms = np.abs(gy * x * a ** (-beta - 1))
         factor = 2 * np.abs(self.alpha * beta) / self.size * np.abs(x)
-        dreached = self.windowed(terms * (rho_next + U * (A + 4)) + t, above, below)
+        dreached = self.windowed(terms * (rho_next + U * (A + 4)) + (np.abs(gy * x) + 1) * t, above, below)
         reached = self.windowed(terms, above, below)
         gx = self.input_gradient(x, gy, a, beta)
-        dgx = np.abs(gy * a**-beta) * (rho + 3 * U) + factor * (dreached + 4 * U * reached) + U * np.abs(gx) + t
+        dgx = np.abs(gy * a**-beta) * (rho + 3 * U) + factor * (dreached + 4 * U * reached) + U * np.abs(gx)
+        dgx = dgx + (np.abs(gy) + 1) * t
         near = self.windowed(unknown.astype(x.dtype), above, below) > 0
         return Expected(
             {
