@@ -8,7 +8,6 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from conformance.suite.json_schema import SCHEMA_FILE, case_file_schema, schema_text
-from conformance.suite.loader import shipped_cases
 from conformance.suite.positions import parse
 
 HEAD = {"spec": 1, "op": "BatchNorm2d"}
@@ -27,10 +26,13 @@ def test_the_committed_schema_is_current() -> None:
 
 
 def test_the_shipped_case_files_name_the_schema_and_meet_it(validator: Draft202012Validator) -> None:
-    for file in sorted(shipped_cases().rglob("*.yaml")):
+    checkout = Path(__file__).parents[2]
+    files = sorted((checkout / "cases").rglob("*.yaml"))
+    assert len(files) >= 10
+    for file in files:
         text = file.read_text(encoding="utf-8")
         named = Path(text.splitlines()[0].removeprefix("# yaml-language-server: $schema="))
-        assert (file.parent / named).resolve() == SCHEMA_FILE.resolve()
+        assert (file.parent / named).resolve() == checkout / "conformance" / "suite" / SCHEMA_FILE.name
         assert [error.message for error in validator.iter_errors(parse(text, file.name).value)] == []
 
 
