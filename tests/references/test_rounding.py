@@ -98,3 +98,16 @@ def test_class_b_is_class_a_where_storage_is_no_narrower_than_compute(dtype):
 def test_class_float32_lets_float64_be_computed_in_float32():
     p = precision("float64", "float32")
     assert (p.U, p.compute.name, p.stored.name) == (2.0**-23, "float32", "float64")
+
+
+def test_sums_have_the_range_of_the_format_that_forms_them():
+    """Class B keeps statistics in float16 but sums in float32; only class A of float64 sums in float64."""
+    for dtype, label, reach in [
+        ("float64", "A", "float64"),
+        ("float32", "A", "float32"),
+        ("float16", "A", "float32"),
+        ("float16", "B", "float32"),
+        ("bfloat16", "B", "float32"),
+        ("float64", "float32", "float32"),
+    ]:
+        assert precision(dtype, label).reach == FORMATS[reach]

@@ -149,3 +149,36 @@ def test_a_channel_out_of_range_is_lost_from_the_buffers_and_the_others_are_not(
     for name in ("buffer.running_mean", "buffer.running_var"):
         np.testing.assert_array_equal(found[name].undetermined, [False, True, False])
         np.testing.assert_array_equal(np.isinf(found[name].scale), [False, True, False])
+
+
+def test_a_buffer_that_may_have_overflowed_promises_nothing_from_then_on(case_of):
+    case = case_of("BatchNorm1d", (6, 3), "float16", data="normal", steps=("train", "train", "eval"), momentum=1.0)
+    inputs, reference = make_inputs(case), build_reference(case)
+    far = inputs.steps[0].x.astype(np.float64) * np.array([1, 600, 1])  # the variance of channel 1 exceeds 65504
+    state = reference.initial(inputs.buffers)
+    batches = [far.astype(np.float16), inputs.steps[1].x, inputs.steps[2].x]
+    results = []
+    for x, step, mode in zip(batches, inputs.steps, case.steps, strict=True):
+        results.append(reference.step(x, step.grad_output, inputs.params, state, mode))
+        state = results[-1].state
+    assert np.isfinite(results[0].quantities["buffer.running_var"].scale).all()
+    for later in results[1:]:
+        np.testing.assert_array_equal(np.isinf(later.quantities["buffer.running_var"].scale), [False, True, False])
+    unknown = results[2].quantities["output"].undetermined
+    np.testing.assert_array_equal(unknown.all(axis=0), [False, True, False])
+    np.testing.assert_array_equal(unknown.any(axis=0), [False, True, False])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_with_constant_statistics_a_nan_stays_at_its_element(case_of, bad):
+    case = case_of("BatchNorm1d", (6, 3), "float32", steps=("eval",))
+    inputs, reference = make_inputs(case), build_reference(case)
+    x = inputs.steps[0].x.copy()
+    x[2, 1] = bad
+    state = reference.initial(inputs.buffers)
+    found = reference.step(x, inputs.steps[0].grad_output, inputs.params, state, "eval").quantities
+    expected = np.zeros((6, 3), bool)
+    expected[2, 1] = True
+    np.testing.assert_array_equal(~np.isfinite(found["output"].value), expected)
+    assert np.isfinite(found["grad_input"].value).all(), "the gradient does not depend on x"
+    np.testing.assert_array_equal(np.isfinite(found["grad.weight"].value), [True, False, True])
