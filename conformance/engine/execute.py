@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from typing import Any, Protocol
 
 import msgspec
 
 from conformance.backends.contract import Backend
 from conformance.engine.plan import plain_record
+from conformance.engine.runtime import surroundings
 from conformance.inputs import Inputs
 from conformance.observation import Observation, Unsupported
 from conformance.record import Figure, Record, Verdict
@@ -81,13 +80,6 @@ def take_seat(name: str, tools: Tools) -> Seat:
     return Seat(name, backend if missing is None else None, missing or "", dict(backend.versions()))
 
 
-def runtime(seat: Seat) -> dict[str, str]:
-    """What the conditions of a divergence may ask about where a case runs."""
-    device = "cuda" if seat.name.endswith("cuda") else "cpu"
-    here = {"backend": seat.name, "machine": platform.machine(), "device": device, "python": platform.python_version()}
-    return {**here, "numpy": metadata.version("numpy"), **seat.versions}
-
-
 class SharedCase:
     """A case with what all its backends share: the inputs and the expectation, computed when first needed."""
 
@@ -139,7 +131,7 @@ def _run(
         return plain_record(
             case, seat.name, "unsupported", reason, detail="" if text.strip() == reason else text[:DETAIL_LIMIT]
         )
-    declared = tools.applicable(case, divergences, runtime(seat))
+    declared = tools.applicable(case, divergences, surroundings(seat.name, seat.versions))
     judged = tools.judge(case, shared.expectation, observation, tuple(backend.observes), declared)
     return msgspec.structs.replace(
         plain_record(case, seat.name, judged.verdict, judged.reason),

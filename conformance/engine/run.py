@@ -14,10 +14,12 @@ import msgspec
 from conformance.engine.limits import Limits, default_workers
 from conformance.engine.messages import Finished, Note, Ready
 from conformance.engine.plan import Plan
+from conformance.engine.runtime import applicable, surroundings
 from conformance.engine.schedule import Schedule
 from conformance.engine.store import Store, StoredRun
 from conformance.errors import UsageError
 from conformance.record import Footer, Header, Record
+from conformance.suite.case import Case, Divergence
 
 STANDARD_TOOLS = "conformance.engine.tools:standard"
 
@@ -76,7 +78,7 @@ class _Run:
         self._store = store
         self._header = header
         self._listener = listener
-        self._schedule = Schedule(plan, store.done)
+        self._schedule = Schedule(plan, store.done, foretold=self._foretold)
         self._records: list[Record] = []
         self._introduced = False
 
@@ -117,6 +119,14 @@ class _Run:
                 self._store.add(record)
                 self._listener.recorded(record)
             self._records.append(record)
+
+    def _foretold(self, case: Case, backend: str, death: str) -> Divergence | None:
+        """The divergence that declares that this case dies here, by ``raises: {type: SIGSEGV, match: ""}``."""
+        versions = self._store.header.versions if self._store.header else {}
+        for divergence in applicable(case, self._plan.divergences, surroundings(backend, versions)):
+            if divergence.raises is not None and divergence.raises.type == death:
+                return divergence
+        return None
 
     def _pass_on_notes(self) -> None:
         while self._schedule.notes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,7 @@ import msgspec
 from conformance.engine.plan import Pair, Plan, plain_record
 from conformance.errors import InternalError
 from conformance.record import Record
+from conformance.suite.case import Case, Divergence
 
 LARGEST_UNIT = 48  # cases; so many exports in one call cost little more than one
 SMALLEST_UNIT = 8
@@ -42,13 +43,18 @@ class Ending:
     detail: str
     at: Pair | None
     preparing: str = ""
+    name: str = ""  # "SIGSEGV", "exit code 3", "timeout", "memory": what a divergence calls it
+
+
+Foretold = Callable[[Case, str, str], Divergence | None]  # (case, backend, name of the death) -> who declared it
 
 
 class Schedule:
     """Units out, records in; records come out in the order of the plan whatever order they came in."""
 
-    def __init__(self, plan: Plan, done: Iterable[Record] = ()) -> None:
+    def __init__(self, plan: Plan, done: Iterable[Record] = (), *, foretold: Foretold = lambda *_: None) -> None:
         self.notes: list[str] = []
+        self._foretold = foretold
         self._plan = plan
         self._held: dict[int, Record] = {}
         self._recorded: set[int] = set()
@@ -173,4 +179,9 @@ class Schedule:
             self._push(Unit((pair,), prepare=False, alone=True))
             return
         self._confirmed[kind] += ending.kind == "crash"
-        self.finished(plain_record(case, pair.backend, ending.kind, ending.reason, detail=ending.detail))
+        record = plain_record(case, pair.backend, ending.kind, ending.reason, detail=ending.detail)
+        divergence = self._foretold(case, pair.backend, ending.name)
+        if divergence is not None:
+            told = f"{divergence.why} ({ending.reason})"
+            record = msgspec.structs.replace(record, verdict="known", reason=told, divergence=divergence.id)
+        self.finished(record)

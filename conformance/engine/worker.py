@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import execnet
 import msgspec
@@ -135,8 +135,10 @@ class Worker:
         words = self._last_words()
         if self._doom:
             timeout = self._doom.startswith("did not end")
-            return Ending("timeout" if timeout else "crash", self._doom, words, self._at, self._preparing)
-        return Ending("crash", f"the worker died with {exit_name(status)}", words, self._at, self._preparing)
+            kind: Literal["timeout", "crash"] = "timeout" if timeout else "crash"
+            return Ending(kind, self._doom, words, self._at, self._preparing, "timeout" if timeout else "memory")
+        name = exit_name(status)
+        return Ending("crash", f"the worker died with {name}", words, self._at, self._preparing, name)
 
     def _last_words(self) -> str:
         try:

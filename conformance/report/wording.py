@@ -95,8 +95,10 @@ def _quoted_detail(record: Record, limit: int) -> list[str]:
         return [f"| {line}" for line in lines]
     if record.verdict == "error":
         return [f"| ... {len(lines) - limit} lines before", *(f"| {line}" for line in lines[-limit:])]
-    start = next((place for place, line in enumerate(lines) if line.startswith("Fatal Python error")), 0)
-    shown = lines[start : start + limit]
+    head = [line for line in lines if line.startswith("Fatal Python error")][:1]
+    start = next((place for place, line in enumerate(lines) if line.startswith(("Current thread", "Thread 0x"))), 0)
+    start = next((place for place, line in enumerate(lines) if line.startswith("Current thread")), start)
+    shown = [*head, *lines[start : start + limit - len(head)]]
     return [*(f"| {line}" for line in shown), f"| ... {len(lines) - len(shown)} more lines"]
 
 

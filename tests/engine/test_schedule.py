@@ -8,6 +8,7 @@ from conformance_fakes import make_case
 from conformance.engine.plan import Plan, plain_record
 from conformance.engine.schedule import CONFIRMATIONS, LARGEST_UNIT, Ending, Schedule
 from conformance.errors import InternalError
+from conformance.suite.case import Divergence
 
 BACKENDS = ("a", "b")
 
@@ -121,6 +122,18 @@ def test_a_timeout_is_the_verdict_at_once():
     (record,) = schedule.release()
     assert (record.verdict, record.reason) == ("timeout", "did not end within its limit of 60 s")
     assert schedule.next_unit().pairs == unit.pairs[1:]
+
+
+def test_a_death_that_a_divergence_declares_is_known():
+    plan = plan_of(1)
+    gap = Divergence(id="gap", when={}, why="divides by zero", origin=plan.cases[0].origin)
+    schedule = Schedule(plan, foretold=lambda case, backend, name: gap if (backend, name) == ("a", "SIGFPE") else None)
+    for _ in range(2):  # once in company, once alone
+        unit = schedule.next_unit()
+        schedule.ended(unit, Ending("crash", "the worker died with SIGFPE", "", unit.pairs[0], name="SIGFPE"))
+    (record,) = schedule.release()
+    assert (record.verdict, record.divergence) == ("known", "gap")
+    assert record.reason == "divides by zero (the worker died with SIGFPE)"
 
 
 def test_a_death_while_preparing_blames_nobody_and_goes_on_without_preparing():

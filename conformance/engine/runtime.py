@@ -1,0 +1,29 @@
+"""What the conditions of a divergence may ask about where a case runs, and which divergences hold there."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+
+from conformance.suite.case import Case, Divergence
+from conformance.suite.when import case_context, holds
+
+
+def surroundings(backend: str, versions: Mapping[str, str]) -> dict[str, str]:
+    """The runtime keys of a ``when``: backend, device, machine, and versions by package."""
+    return {
+        "backend": backend,
+        "device": "cuda" if backend.endswith("cuda") else "cpu",
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "numpy": metadata.version("numpy"),
+        **versions,
+    }
+
+
+def applicable(case: Case, divergences: Mapping[str, Divergence], runtime: Mapping[str, str]) -> list[Divergence]:
+    """The declared divergences whose every condition holds for this case, here."""
+    declared = [divergences[name] for name in case.divergences if name in divergences]
+    context = {**case_context(case), **runtime} if declared else {}
+    return [divergence for divergence in declared if holds(divergence.when, context)]
