@@ -6,15 +6,20 @@ runtime repeatable, and makes the same graph the same bytes whether it was expor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 import onnx
 
 Renaming = dict[str, str]
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with inputs x0.., outputs y0.., initializers c0.., other values v0.., nodes ``Type_0``.."""
+    """The same model with inputs x0.., outputs y0.., initializers c0.., other values v0.., nodes ``Type_0``..
+
+    Axes of no fixed size become d0.. in the order in which inputs and outputs show them.
+    """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
@@ -36,37 +41,37 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.initializer[:]
     graph.initializer.extend(constants)
     _rename(graph, renaming)
+    _rename_axes(graph)
     for place, node in enumerate(_all_nodes(graph)):
         node.name = f"{node.op_type}_{place}"
     return result
 
 
-def part(model: onnx.ModelProto, source: str, result: str) -> onnx.ModelProto:
-    """The part of a model that computes one graph output from one graph input.
+def part(model: onnx.ModelProto, sources: Sequence[str], results: Sequence[str]) -> onnx.ModelProto:
+    """The part of a model that computes these graph outputs from these graph inputs, in the order of the graph.
 
     Raises:
-        ValueError: the output needs another input as well.
+        ValueError: the outputs need another input as well.
     """
-    nodes, needed = _ancestors(model.graph, result)
-    sources = [value for value in model.graph.input if value.name == source]
-    strangers = sorted(value.name for value in model.graph.input if value.name in needed and value.name != source)
+    nodes, needed = _ancestors(model.graph, results)
+    strangers = sorted(value.name for value in model.graph.input if value.name in needed and value.name not in sources)
     if strangers:
-        raise ValueError(f"output {result} also depends on {', '.join(strangers)}")
+        raise ValueError(f"output {', '.join(results)} also depends on {', '.join(strangers)}")
     made = onnx.ModelProto()
     made.CopyFrom(model)
     graph = made.graph
     for field in ("node", "input", "output", "initializer", "value_info"):
         graph.ClearField(field)
     graph.node.extend(nodes)
-    graph.input.extend(sources)
-    graph.output.extend(value for value in model.graph.output if value.name == result)
+    graph.input.extend(value for value in model.graph.input if value.name in sources)
+    graph.output.extend(value for value in model.graph.output if value.name in results)
     graph.initializer.extend(constant for constant in model.graph.initializer if constant.name in needed)
     return canonical(made)
 
 
-def _ancestors(graph: onnx.GraphProto, result: str) -> tuple[list[onnx.NodeProto], set[str]]:
-    """The nodes that a value depends on, in their order, and the names of all values that they use or make."""
-    needed = {result}
+def _ancestors(graph: onnx.GraphProto, results: Sequence[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+    """The nodes that values depend on, in their order, and the names of all values that they use or make."""
+    needed = set(results)
     nodes = []
     for node in reversed(graph.node):  # a graph is sorted: makers stand before users
         if needed.intersection(node.output):
@@ -112,6 +117,16 @@ def _renamed_constant(constant: onnx.TensorProto, name: str) -> onnx.TensorProto
         if field in onnx.TensorProto.DESCRIPTOR.fields_by_name:  # metadata_props is younger than TensorProto
             renamed.ClearField(field)
     return renamed
+
+
+def _rename_axes(graph: onnx.GraphProto) -> None:
+    known: dict[str, str] = {}
+    for value in (*graph.input, *graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param:  # a name, or an expression of names
+                dimension.dim_param = _NAME.sub(
+                    lambda found: known.setdefault(found[0], f"d{len(known)}"), dimension.dim_param
+                )
 
 
 def _rename(graph: onnx.GraphProto, renaming: Renaming) -> None:

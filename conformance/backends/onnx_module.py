@@ -24,6 +24,7 @@ from conformance.backends.batch_export import BatchExport, Job, Outcome
 from conformance.backends.exporters import Exporter, with_dynamo, with_script
 from conformance.backends.modules import arguments, build, factory_of, load_state
 from conformance.backends.onnxruntime_session import load_model, run_model
+from conformance.backends.reasons import stated
 from conformance.backends.tensors import shape_name, to_array, to_tensor
 from conformance.inputs import Inputs, make_inputs
 from conformance.observation import Array, Observation, StepObservation, Unsupported
@@ -31,7 +32,6 @@ from conformance.suite.case import Case, Mode
 
 TOGETHER = 128  # modules in one call: beyond this the cost per module hardly falls
 _KEPT_BYTES = 256 * 2**20
-_WORDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class OnnxModule:
             return
         jobs = [Job(planned.kind, planned.module, to_tensor(planned.x)) for planned in waiting.values()]
         for digest, outcome in zip(waiting, self._together(jobs), strict=True):
-            self._models.put(digest, _stated("export", outcome) if isinstance(outcome, Exception) else outcome)
+            self._models.put(digest, stated("export", outcome) if isinstance(outcome, Exception) else outcome)
 
     def run(self, case: Case, inputs: Inputs) -> Observation:
         steps = []
@@ -150,11 +150,11 @@ class OnnxModule:
             try:
                 session = load_model(model)
             except Exception as error:
-                raise _stated("load", error) from error
+                raise stated("load", error) from error
             try:
                 output, took = run_model(session, planned.x)
             except Exception as error:
-                raise _stated("run", error) from error
+                raise stated("run", error) from error
             structure = {"dtype": output.dtype.name, "shape": shape_name(output.shape)}
             steps.append(StepObservation({"output": output}, structure))
             seconds += took
@@ -166,7 +166,7 @@ class OnnxModule:
             try:
                 found = self._export(planned.module, to_tensor(planned.x))
             except Exception as error:  # noqa: BLE001 - the exporter's own words are the outcome
-                found = _stated("export", error)
+                found = stated("export", error)
             self._models.put(planned.digest, found)
         if isinstance(found, Unsupported):
             raise Unsupported(*found.args)
@@ -197,7 +197,7 @@ def plan(case: Case, inputs: Inputs) -> Iterator[Planned]:
         except Unsupported:
             raise
         except Exception as error:
-            raise _stated("torch", error) from error
+            raise stated("torch", error) from error
     for mode, given in zip(case.steps, inputs.steps, strict=True):
         module.train(mode == "train")
         kind = msgspec.json.encode((case.op, case.args, mode)).decode()
@@ -216,7 +216,7 @@ def _move(module: torch.nn.Module, x: torch.Tensor) -> None:
         try:
             module(x)
         except Exception as error:
-            raise _stated("torch", error) from error
+            raise stated("torch", error) from error
 
 
 def _digest(case: Case, mode: Mode, module: torch.nn.Module) -> str:
@@ -227,13 +227,3 @@ def _digest(case: Case, mode: Mode, module: torch.nn.Module) -> str:
         found.update(name.encode())
         found.update(to_array(tensor).tobytes())
     return found.hexdigest()
-
-
-def _stated(stage: str, error: Exception) -> Unsupported:
-    """The exception as a reason: at which stage, of which class, and the first line that says something."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:  # exporters wrap what happened in advice on how to report it
-        cause = cause.__cause__
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    words = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
-    return Unsupported(f"{stage}: {type(cause).__name__}: {words[:_WORDS]}")

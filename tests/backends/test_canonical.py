@@ -57,7 +57,7 @@ def test_renaming_leaves_the_given_model_alone():
 
 def test_a_part_holds_what_its_output_needs_and_nothing_else():
     model, (p, _, _, _, _, first, _) = _two_chains()
-    made = part(model, p, first)
+    made = part(model, [p], [first])
     onnx.checker.check_model(made, full_check=True)
     assert [node.op_type for node in made.graph.node] == ["Add", "Mul"]
     assert [value.name for value in made.graph.input] == ["x0"]
@@ -68,7 +68,7 @@ def test_a_part_holds_what_its_output_needs_and_nothing_else():
 def test_a_part_that_depends_on_another_input_is_refused():
     nodes = [helper.make_node("Add", ["p", "q"], ["r"])]
     with pytest.raises(ValueError, match="output r also depends on q"):
-        part(_model(nodes, ["p", "q"], ["r"]), "p", "r")
+        part(_model(nodes, ["p", "q"], ["r"]), ["p"], ["r"])
 
 
 def test_a_part_keeps_what_its_subgraphs_read_from_outside():
@@ -81,7 +81,7 @@ def test_a_part_keeps_what_its_subgraphs_read_from_outside():
         helper.make_node("Neg", ["p"], ["outer"]),
         helper.make_node("If", ["flag"], ["r"], then_branch=branch("a", "Add"), else_branch=branch("b", "Mul")),
     ]
-    made = part(_model(nodes, ["p"], ["r"], [_constant("one", 1), flag]), "p", "r")
+    made = part(_model(nodes, ["p"], ["r"], [_constant("one", 1), flag]), ["p"], ["r"])
     onnx.checker.check_model(made, full_check=True)
     assert [node.op_type for node in made.graph.node] == ["Neg", "If"]
     result = onnx.reference.ReferenceEvaluator(made).run(None, {"x0": np.float32([3, 4])})[0]
