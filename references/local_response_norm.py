@@ -98,7 +98,7 @@ class LocalResponseNorm:
         unknown = (~(h < 0.5) | (self.size * square > p.compute.max / 8)) & ~poisoned
         safe = np.where(h < 0.5, h, 0)
         # A power is good to a few ulp, and the error of its base is raised with it.  Where the compute format cannot
-        # hold beta (0.7 in float32), the rounded exponent beta' moves it by a^(beta - beta') ~ 1 + (beta - beta') log a.
+        # hold beta (0.7 in float32), the rounded exponent beta' moves it by about 1 + (beta - beta') log a.
         misfit = np.abs(beta - self.real(np.asarray(beta).astype(STORAGE[p.compute.name]))) * np.abs(np.log(a))
         rho = np.expm1(-np.abs(beta) * np.log1p(-safe)) + 4 * U + p.K * misfit
         y = x * a**-beta

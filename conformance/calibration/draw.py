@@ -7,10 +7,15 @@ from random import Random
 from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
+from conformance.inputs import Inputs, StepInputs, make_inputs
+from conformance.inputs.make import stored
 from conformance.ops import OPS
 from conformance.suite.case import BuffersKind, Case, Dtype, Mode, Origin, ParamsKind
 from conformance.suite.data_families import DATA
+
+Array = NDArray[Any]
 
 #: data on which every quantity has a finite value
 FAMILIES: tuple[str, ...] = tuple(name for name in DATA if name not in ("f10-nan", "f10-inf"))
@@ -18,6 +23,7 @@ EPSILONS = (0.0, 1e-12, 1e-8, 1e-5, 1e-5, 1e-3, 1.0)
 MOMENTA = (0.0, 0.1, 0.1, 0.3, 0.9, 1.0, None)
 LONGEST = 8192  # values per slice
 ELEMENTS = 16384  # values per configuration
+_REACH = {"float64": 400, "float32": 80, "bfloat16": 80, "float16": 10}  # the largest power of two
 _DTYPES: tuple[Dtype, ...] = ("float64", "float32", "float32", "bfloat16", "float16")
 
 
@@ -45,6 +51,30 @@ def draw_case(seed: int, index: int) -> Case:
         robustness=True,
         origin=Origin("calibrate", 1, 1),
     )
+
+
+def draw_inputs(case: Case, seed: int, index: int) -> Inputs:
+    """The inputs of a configuration, in one of four at scales far from 1."""
+    inputs = make_inputs(case)
+    powers = draw_powers(case, seed, index)
+    if powers == (0, 0):
+        return inputs
+    steps = (StepInputs(_times(step.x, powers[0]), _times(step.grad_output, powers[1])) for step in inputs.steps)
+    return Inputs(inputs.params, inputs.buffers, tuple(steps))
+
+
+def draw_powers(case: Case, seed: int, index: int) -> tuple[int, int]:
+    """The powers of two that input and upstream gradient are multiplied with."""
+    random = Random(f"{seed}/{index}/scale")  # noqa: S311 - reproducible on purpose
+    if random.random() < 0.75:
+        return 0, 0
+    reach = _REACH[case.dtype]
+    return random.randint(-reach, reach), random.choice((0, random.randint(-reach // 2, reach // 2)))
+
+
+def _times(array: Array, power: int) -> Array:
+    with np.errstate(all="ignore"):
+        return stored(np.ldexp(array.astype(np.float64), power), array.dtype.name)
 
 
 def _log_uniform(random: Random, low: int, high: int) -> int:

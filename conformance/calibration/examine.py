@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conformance.calibration.apply import FORMS, Layer
-from conformance.calibration.draw import draw_case
+from conformance.calibration.draw import draw_case, draw_inputs, draw_powers
 from conformance.calibration.mistakes import planted
 from conformance.calibration.outcome import Kind, Outcome, Worst
 from conformance.calibration.rivals import assert_close_passes, decided, ulps_pass
 from conformance.calibration.stable import RECIPES
 from conformance.calibration.visibility import Yardstick, judged
 from conformance.calibration.window import WINDOW_FORMS, WindowLayer
-from conformance.inputs import Inputs, make_inputs
 from conformance.inputs.make import stored
 from conformance.judge import Expectation, describe
 from conformance.judge.allowance import storage_rounding
@@ -37,7 +36,7 @@ MISTAKES_EVERY = 6
 
 def examine(seed: int, index: int) -> list[Outcome]:
     """Every execution on configuration ``index``."""
-    return list(_Examination(draw_case(seed, index), index).outcomes())
+    return list(_Examination(draw_case(seed, index), seed, index).outcomes())
 
 
 def implementations(case: Case, index: int) -> Iterator[tuple[str, str, Layer | WindowLayer]]:
@@ -68,9 +67,11 @@ def stored_steps(case: Case, raw: Raw) -> Observation:
 
 
 class _Examination:
-    def __init__(self, case: Case, index: int) -> None:
+    def __init__(self, case: Case, seed: int, index: int) -> None:
         self.case, self.index = case, index
-        self.inputs: Inputs = make_inputs(case)
+        self.inputs = draw_inputs(case, seed, index)
+        power, _ = draw_powers(case, seed, index)
+        self.data = f"{case.data} times 2^{power}" if power else case.data
         self.expectation = Expectation(case, self.inputs)
         self.steps: Sequence[Expected] = self.expectation.steps()
 
@@ -119,7 +120,7 @@ class _Examination:
         observes = ("output",) if kind == "onnxruntime" else ()
         figures = figures_of(case, self.expectation, observation, observes, label)
         bad = [figure for figure in figures if not figure.ok]
-        place = ", ".join(part for part in (case.op, case.dtype, case.param_dtype, case.data, form) if part)
+        place = ", ".join(part for part in (case.op, case.dtype, case.param_dtype, self.data, form) if part)
         top = figures[0]
         beyond_a: tuple[str, ...] = ()
         if label == "B":

@@ -46,10 +46,12 @@ def command(
     from conformance.calibration.table import listing, table
 
     if index is not None:
-        from conformance.calibration.draw import draw_case
+        from conformance.calibration.draw import draw_case, draw_powers
         from conformance.calibration.examine import examine
 
-        _deliver(f"{_spelled(draw_case(seed, index))}\n\n{listing(examine(seed, index))}", output)
+        case = draw_case(seed, index)
+        scale = "input and upstream gradient times 2^{} and 2^{}".format(*draw_powers(case, seed, index))
+        _deliver(f"{_spelled(case)}\n    scale: {scale}\n\n{listing(examine(seed, index))}", output)
         return 0
     from conformance.calibration.campaign import FULL, QUICK, campaign
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from conformance.calibration.draw import ELEMENTS, FAMILIES, draw_case
+from conformance.calibration.draw import ELEMENTS, FAMILIES, draw_case, draw_inputs, draw_powers
 from conformance.inputs import make_inputs
 from conformance.ops import OPS
 from conformance.suite.data_families import DATA
@@ -46,3 +47,13 @@ def test_a_configuration_has_inputs_of_its_shape_and_a_bounded_size(index):
     assert len(inputs.steps) == len(case.steps)
     assert {step.x.shape for step in inputs.steps} == {case.shape}
     assert inputs.steps[0].x.size <= 2 * ELEMENTS
+
+
+def test_every_fourth_configuration_has_a_scale_far_from_one():
+    powers = [draw_powers(case, 1, index) for index, case in enumerate(CASES)]
+    assert 0.2 < sum(power != (0, 0) for power in powers) / len(powers) < 0.3
+    assert max(power for power, _ in powers) > 200
+    index = next(index for index, case in enumerate(CASES) if case.dtype == "float32" and powers[index] != (0, 0))
+    plain, scaled = make_inputs(CASES[index]).steps[0], draw_inputs(CASES[index], 1, index).steps[0]
+    assert np.array_equal(scaled.x, np.ldexp(plain.x, powers[index][0]))
+    assert np.array_equal(scaled.grad_output, np.ldexp(plain.grad_output, powers[index][1]))
