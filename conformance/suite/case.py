@@ -65,6 +65,14 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     origin: Origin
 
 
+class Export(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the case is exported and run as a graph; backends that export nothing do not look at it."""
+
+    dynamic: bool = False  # the graph leaves the sizes of batch and space open, and is exported at other ones
+    opset: int | None = None  # version of the ONNX operators; None: what the exporter chooses
+    optimisation: Literal["all", "off"] = "all"  # of the graph, by the runtime
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One configuration of one op.  ``key`` hashes all fields but the descriptive ones (see suite.identity)."""
 
@@ -86,6 +94,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     robustness: bool = False  # more than 20 % may be undetermined
     raises: Raises | None = None
     tolerance: dict[str, Tolerance] = {}
+    export: Export = Export()
     # descriptive, not part of the key
     about: str = ""
     group: str = ""

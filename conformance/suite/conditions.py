@@ -10,6 +10,7 @@ from conformance.ops import OPS
 from conformance.suite.case import BuffersKind, Dtype, Layout, Mode, ParamsKind
 from conformance.suite.data_families import DATA
 from conformance.suite.problems import Path, did_you_mean, show, unknown
+from conformance.suite.schema import Optimisation
 from conformance.suite.when import FIELDS, OPERATORS, ORDER, PACKAGES, RUNTIME, fact_names
 
 Mistake = tuple[Path, str, bool]  # where in the condition, what, and whether it is the key that is wrong
@@ -24,6 +25,7 @@ _VOCABULARY: dict[str, tuple[str, ...]] = {
     "params": get_args(ParamsKind),
     "buffers": get_args(BuffersKind),
     "steps": get_args(Mode),
+    "export.optimisation": get_args(Optimisation),
 }
 _SPECIFIER = re.compile(
     r"\s*(~=|==|!=|<=|>=|<|>)\s*v?[0-9]+(\.[0-9]+)*((a|b|rc|\.dev|\.post)[0-9]+)*(\+[A-Za-z0-9.]+)?\s*"

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from conformance.ops import OPS, Argument
 from conformance.suite import limits
 from conformance.suite.arguments import normalised
-from conformance.suite.case import Case, Origin, Raises, Tolerance
+from conformance.suite.case import Case, Export, Origin, Raises, Tolerance
 from conformance.suite.identity import key_of
 from conformance.suite.positions import Document
 from conformance.suite.problems import Path
@@ -27,6 +29,7 @@ ABSENT: Any = object()
 UNSAID: dict[str, Any] = {
     "dtype": "float32", "layout": "contiguous", "grad_layout": "contiguous", "data": "normal", "params": "random",
     "buffers": "random", "steps": ("train",), "seed": 0, "robustness": False, "raises": None,
+    "export.dynamic": False, "export.opset": None, "export.optimisation": "all",
 }  # fmt: skip
 """What holds where no layer says otherwise; param_dtype and requires_grad then follow the dtype."""
 
@@ -66,6 +69,9 @@ def _flat(document: Document, fields: Mapping[str, Any], path: Path) -> Iterator
         if name == "args":
             for argument, given in value.items():
                 yield f"args.{argument}", given, (*here, argument)
+        elif name == "export":
+            for part, given in value.items():
+                yield f"export.{part}", given, (*here, part)
         elif name == "tolerance":
             for quantity, figures in value.items():
                 where: Path = (*here, quantity)
@@ -100,6 +106,7 @@ class Completed:
         fields = self.fields | {"op": self.op, "id": name, "group": group, "shape": list(self.shape)}
         fields["steps"] = list(fields["steps"])
         fields["raises"] = fields["raises"] is not None
+        fields |= {f"export.{part}": value for part, value in msgspec.structs.asdict(fields.pop("export")).items()}
         return flatten(fields, self.args, self.facts)
 
 
@@ -144,6 +151,7 @@ def fields_of(settings: Settings) -> dict[str, Any]:
     fields["param_dtype"] = settings.get("param_dtype") or unsaid("param_dtype", settings)
     fields["requires_grad"] = settings.get("requires_grad", unsaid("requires_grad", settings))
     fields["steps"] = tuple(fields["steps"])
+    fields["export"] = Export(**{part: fields.pop(f"export.{part}") for part in Export.__struct_fields__})
     tolerances = {name[10:]: value for name, value in settings.items() if name.startswith("tolerance.")}
     if tolerances:
         fields["tolerance"] = tolerances

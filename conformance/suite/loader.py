@@ -16,6 +16,7 @@ from conformance.suite.divergences import attach, quantity_problems, read_diverg
 from conformance.suite.expand import Expansion
 from conformance.suite.explain import schema_problems
 from conformance.suite.identity import digest_of
+from conformance.suite.kept import kept
 from conformance.suite.positions import Document, parse
 from conformance.suite.problems import CaseFileError, Problem
 from conformance.suite.schema import CaseFile
@@ -46,7 +47,7 @@ def load_suite(paths: Sequence[Path] | None = None) -> Suite:
         CaseFileError: with every problem of every file.
         UsageError: for a path that does not exist.
     """
-    return expand_files(case_files([shipped_cases()] if paths is None else paths))
+    return kept(case_files([shipped_cases()] if paths is None else paths), expand_files)
 
 
 def expand_files(files: Sequence[Path]) -> Suite:

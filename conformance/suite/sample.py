@@ -51,6 +51,9 @@ def _features(case: Case) -> list[Feature]:
         ("rank", len(case.shape)),
         ("empty", 0 in case.shape),
         ("modes", tuple(sorted(set(case.steps)))),
+        ("dynamic", case.export.dynamic),
+        ("opset", case.export.opset),
+        ("optimisation", case.export.optimisation),
     ]
     features += [(f"args.{name}", _kind(value)) for name, value in case.args.items() if name not in derived]
     return features

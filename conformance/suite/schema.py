@@ -49,6 +49,23 @@ class ToleranceEntry(_Strict, frozen=True, kw_only=True):
     budget: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
 
 
+Opset = Annotated[int, Meta(ge=7, le=99)]
+Optimisation = Literal["all", "off"]
+
+
+class ExportEntry(_Strict, frozen=True, kw_only=True):
+    """How the case is exported and run as a graph."""
+
+    dynamic: (
+        Annotated[bool, Meta(description="the graph leaves the sizes of batch and space open")] | UnsetType
+    ) = UNSET
+    opset: (
+        Annotated[Opset | None, Meta(description="version of the ONNX operators; null: the exporter's choice")]
+        | UnsetType
+    ) = UNSET
+    optimisation: Annotated[Optimisation, Meta(description="of the graph, by the runtime")] | UnsetType = UNSET
+
+
 class Fields(_Strict, frozen=True, kw_only=True):
     """What may be said of a case, in ``defaults``, in the ``set`` of a group and in an explicit case."""
 
@@ -89,6 +106,7 @@ class Fields(_Strict, frozen=True, kw_only=True):
     tolerance: (
         Annotated[dict[str, ToleranceEntry], Meta(description="by quantity, or a pattern such as grad.*")] | UnsetType
     ) = UNSET
+    export: Annotated[ExportEntry, Meta(description="how it becomes a graph, where it does")] | UnsetType = UNSET
     about: Annotated[str, Meta(max_length=2000, description="why this is here")] | UnsetType = UNSET
     marks: Annotated[Marks, Meta(description="slow: left out unless asked for")] | UnsetType = UNSET
 
@@ -174,5 +192,8 @@ AXES: dict[str, Any] = {
     "buffers": BuffersKind,
     "steps": Steps,
     "seed": Seed,
+    "export.dynamic": bool,
+    "export.opset": Opset | None,
+    "export.optimisation": Optimisation,
 }
 """The fields that a group may vary, beside the arguments of the op, with the type of one value."""

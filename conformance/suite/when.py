@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from conformance.ops import OPS
@@ -24,7 +25,7 @@ PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "python")
 RUNTIME = ("backend", "device", "machine", *PACKAGES)
 FIELDS = (
     "op", "id", "group", "shape", "dtype", "param_dtype", "layout", "grad_layout", "requires_grad", "data", "params",
-    "buffers", "steps", "seed", "robustness", "raises",
+    "buffers", "steps", "seed", "robustness", "raises", "export.dynamic", "export.opset", "export.optimisation",
 )  # fmt: skip
 ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "gt": lambda actual, bound: bool(actual > bound),
@@ -145,7 +146,7 @@ def _satisfies(version: str, specifier: str) -> bool:
 def case_context(case: Case) -> dict[str, Any]:
     """A case as the keys and values that a ``when`` speaks of."""
     return flatten(
-        {field: getattr(case, field) for field in FIELDS if field not in ("raises", "shape", "steps")}
+        {field: attrgetter(field)(case) for field in FIELDS if field not in ("raises", "shape", "steps")}
         | {"shape": list(case.shape), "steps": list(case.steps), "raises": case.raises is not None},
         case.args,
         facts_of(case.op, case.args, case.shape),

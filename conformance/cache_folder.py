@@ -1,0 +1,16 @@
+"""The one folder for what can always be made again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for this project; CONFORMANCE_CACHE_DIR names another."""
+    named = os.environ.get("CONFORMANCE_CACHE_DIR")
+    if named:
+        return Path(named)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("nn-conformance")
