@@ -225,8 +225,8 @@ def test_an_exception_where_the_definition_has_a_value_is_an_error_unless_it_is_
     ("size", "verdict", "words"),
     [
         ((0.1, 50.0), "known", "it is so"),
-        ((1e-3, 0.1), "fail", "allows 0.1 of the data, this is 0.5"),
-        ((0.9, 50.0), "fail", "declares at least 0.9 of the data, this is 0.5: narrow its range"),
+        ((1e-3, 0.45), "fail", "allows 0.45 of the data, this is 0.5"),
+        ((0.55, 50.0), "fail", "declares at least 0.55 of the data, this is 0.5: narrow its range"),
     ],
 )
 def test_a_divergence_explains_a_deviation_of_the_size_that_it_declares(batch_norm, size, verdict, words):

@@ -55,3 +55,28 @@ def test_the_allowance_grows_with_the_window_and_the_exponent(case_of):
 
     assert scale(size=7).mean() > scale(size=2).mean()
     assert scale(size=3, beta=2.0).mean() > scale(size=3, beta=0.5).mean()
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_the_gradient_allows_for_the_sum_that_reaches_it(case_of, size):
+    """The sum over the windows that hold x may be wrong by A(size) U of its terms' sizes, and each term by more."""
+    case = case_of("LocalResponseNorm", (2, 8, 3), "float32", size=size, alpha=0.5, beta=0.75, k=1.0)
+    x = make_inputs(case).steps[0].x
+    gy = make_inputs(case).steps[0].grad_output
+    found = expect(case, x)["grad_input"]
+    X, Y = x.astype(np.float64), gy.astype(np.float64)
+    base = np.ones_like(X)
+    for c in range(8):
+        window = slice(max(0, c - size // 2), c + (size - 1) // 2 + 1)
+        base[:, c] += 0.5 * (X[:, window] ** 2).sum(axis=1) / size
+    terms = np.abs(Y * X) * base**-1.75
+    least = np.zeros_like(X)
+    for c in range(8):
+        holding = slice(max(0, c - (size - 1) // 2), c + size // 2 + 1)
+        least[:, c] = 2 * 0.5 * 0.75 / size * np.abs(X[:, c]) * terms[:, holding].sum(axis=1)
+    U = 2.0**-23
+    assert (found.scale >= (size + 4) * U * least).all()
+    # and for the direct term, gy a^-beta
+    assert (found.scale >= 3 * U * np.abs(Y) * base**-0.75).all()
+    # the two together are wrong by no more than a few times that
+    assert (found.scale <= 30 * (size + 4) * U * (least + np.abs(Y) * base**-0.75) + 1e-30).all()

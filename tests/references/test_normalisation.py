@@ -146,6 +146,42 @@ def test_gradients_need_the_cube_of_the_inverse_std_in_range_and_outputs_do_not(
     assert expected.quantities["grad_input"].undetermined.all()
 
 
+def test_gradients_need_the_cube_of_a_large_inverse_std_in_range_too(case_of):
+    case = case_of("RMSNorm", (5, 7), "float32", eps=1e-26)
+    expected, _ = expect(case, x=1e-14 * make_inputs(case).steps[0].x)
+    assert np.isfinite(expected.quantities["output"].scale).all()
+    assert expected.quantities["grad_input"].undetermined.all()
+
+
+@pytest.mark.parametrize(("share", "in_range"), [(0.9, True), (1.1, False)])
+@pytest.mark.parametrize("op", ["LayerNorm", "RMSNorm"])
+def test_an_eighth_of_the_largest_number_is_the_limit_of_a_sum(case_of, op, share, in_range):
+    case = case_of(op, (5, 7), "float32", eps=1.0)
+    x = make_inputs(case).steps[0].x.astype(np.float64)
+    largest = float(np.finfo(np.float32).max) / 8
+    x *= np.sqrt(share * largest / (x * x).sum(axis=1, keepdims=True))
+    expected, _ = expect(case, x=x)
+    assert np.isfinite(expected.quantities["output"].scale).all() == in_range
+
+
+@pytest.mark.parametrize(("share", "in_range"), [(0.9, True), (1.1, False)])
+@pytest.mark.parametrize("where", ["sum of |g|", "sum of |g xh|"])
+def test_the_same_limit_holds_for_the_sums_of_gradients(case_of, share, in_range, where):
+    case = case_of("LayerNorm", (1, 64), "float32", elementwise_affine=False)
+    reference, largest = build_reference(case), float(np.finfo(np.float32).max) / 8
+    x = make_inputs(case).steps[0].x
+    if where == "sum of |g xh|":  # one element far out, where xh is nearly sqrt(n) and all of the gradient is
+        x = np.where(np.arange(64) == 3, np.float32(1e3), x)
+        grad_output = (np.arange(64) == 3) * np.ones((1, 64))
+        xh = np.abs(x.astype(np.float64) - x.mean(dtype=np.float64)) / x.std(dtype=np.float64)
+        assert xh[0, 3] > 7
+    else:
+        grad_output, xh = np.ones((1, 64)), 1.0
+    grad_output = (grad_output * (share * largest / (np.abs(grad_output) * xh).sum())).astype(np.float32)
+    found = reference.step(x, grad_output, {}, {}, "train").quantities["grad_input"]
+    assert np.isfinite(found.scale).all() == in_range
+
+
 # ---- NaN and infinities --------------------------------------------------------------------------------------------
 
 

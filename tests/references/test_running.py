@@ -8,7 +8,7 @@ import pytest
 from conformance.inputs import make_inputs
 from conformance.reference import build_reference
 from references.expected import Quantity, run
-from references.rounding import FORMATS
+from references.rounding import FORMATS, precision
 
 TRACKED = {
     "BatchNorm1d": ((6, 3), {}),
@@ -182,3 +182,36 @@ def test_with_constant_statistics_a_nan_stays_at_its_element(case_of, bad):
     np.testing.assert_array_equal(~np.isfinite(found["output"].value), expected)
     assert np.isfinite(found["grad_input"].value).all(), "the gradient does not depend on x"
     np.testing.assert_array_equal(np.isfinite(found["grad.weight"].value), [True, False, True])
+
+
+@pytest.mark.parametrize("label", ["A", "B"])
+@pytest.mark.parametrize("op", TRACKED)
+def test_the_error_of_one_update_is_that_of_the_model(case_of, op, label):
+    """d(rm) = mu d(m) + U (2 |rm| + 3 mu |m| + |rm'|); 4 instead of 3 for the variance; averaging over samples adds."""
+    shape, arguments = TRACKED[op]
+    case = case_of(op, shape, "float16", data="scaled", **arguments)
+    inputs, reference, p = make_inputs(case), build_reference(case, label), precision("float16", label)
+    (step,), mu, old = inputs.steps, case.args["momentum"], inputs.buffers
+    after = reference.step(step.x, step.grad_output, inputs.params, reference.initial(old), "train").quantities
+    x = step.x.astype(np.float64)
+    axes = tuple(range(2, x.ndim)) if op == "InstanceNorm2d" else (0, *range(2, x.ndim))
+    m = x.mean(axis=axes, keepdims=True)
+    xc, n = x - m, x.size // m.size
+    v = (xc * xc).mean(axis=axes, keepdims=True)
+    A, U = p.A(n), p.U
+    dm = U * (A * np.abs(x).mean(axis=axes, keepdims=True) + np.abs(m)) + p.t
+    dv = U * ((A + 2) * v + 2 * A * (np.abs(xc) * (np.abs(x) + np.abs(m))).mean(axis=axes, keepdims=True)) + dm**2 + p.t
+    unbiased, samples = n / (n - 1), m.shape[0]
+
+    def expected(name, new, d, magnitude, roundings):
+        new, d, magnitude = (values.reshape(samples, -1).mean(axis=0) for values in (new, d, magnitude))
+        before = old[name].astype(np.float64)
+        moved = (1 - mu) * before + mu * new
+        error = mu * d + U * (2 * np.abs(before) + roundings * mu * magnitude + np.abs(moved))
+        averaged = U * (p.A(samples) + 2) * ((1 - mu) * np.abs(before) + mu * magnitude)
+        return error + (averaged if samples > 1 else 0)
+
+    found = {name: after[f"buffer.{name}"].scale for name in ("running_mean", "running_var")}
+    np.testing.assert_allclose(found["running_mean"], expected("running_mean", m, dm, np.abs(m), 3), rtol=1e-9)
+    v, dv = unbiased * v, unbiased * dv
+    np.testing.assert_allclose(found["running_var"], expected("running_var", v, dv, v, 4), rtol=1e-9)

@@ -20,7 +20,7 @@ def mean(terms):
 
 
 def scales_of_slice(x, gy, w, b, eps, p, *, centred=True, running=None):
-    """d(y), d(gx), and the terms of d(gw) and d(gb), of one slice; running = (m, v, error of m, error of v)."""
+    """d(y), d(gx), the terms of d(gw) and d(gb), and h of one slice; running = (m, v, error of m, error of v)."""
     n, K = len(x), p.K
     U, t, A = K * p.compute.u, p.t, p.A(n)
     if running:
@@ -67,7 +67,7 @@ def scales_of_slice(x, gy, w, b, eps, p, *, centred=True, running=None):
             dgx.append(s * (1 + rho) * br + spread + 2 * U * abs(gx) + t)
         dgw.append((U * abs(gy[i]) * (abs(xh[i]) + sigma[i]), abs(gy[i]) * dxh[i]))
         dgb.append(U * abs(gy[i]))
-    return dy, dgx, dgw, dgb
+    return dy, dgx, dgw, dgb, h
 
 
 def numbers(array):
@@ -91,7 +91,7 @@ def test_the_scales_of_rows_are_those_of_the_model(case_of, op, data, dtype, lab
     terms_w, terms_b = [], []
     for row in range(3):
         x, gy = numbers(step.x[row]), numbers(step.grad_output[row])
-        dy, dgx, dgw, dgb = scales_of_slice(x, gy, params["weight"], bias, 1e-2, p, centred=op == "LayerNorm")
+        dy, dgx, dgw, dgb, _ = scales_of_slice(x, gy, params["weight"], bias, 1e-2, p, centred=op == "LayerNorm")
         terms_w.append(dgw)
         terms_b.append(dgb)
         close(found.quantities["output"].scale[row], dy)
@@ -101,6 +101,30 @@ def test_the_scales_of_rows_are_those_of_the_model(case_of, op, data, dtype, lab
     close(found.quantities["grad.weight"].scale, expected)
     if "bias" in params:
         close(found.quantities["grad.bias"].scale, [A * sum(row[i] for row in terms_b) + 3 * p.t for i in range(5)])
+
+
+def test_the_scales_hold_up_to_the_border_where_half_of_the_variance_may_be_error(case_of):
+    """Rows whose mean grows by 2 % from one to the next: h passes 1/2, and from there on they are undetermined."""
+    case = case_of("LayerNorm", (300, 5), "float32")
+    inputs, p = make_inputs(case), precision("float32")
+    z, gy = inputs.steps[0].x[:1], inputs.steps[0].grad_output
+    x = (z + 1.02 ** np.arange(300)[:, None] * 1000).astype(np.float32)
+    found = build_reference(case).step(x, gy, inputs.params, {}, "train").quantities
+    weight, bias = numbers(inputs.params["weight"]), numbers(inputs.params["bias"])
+    seen = []
+    for row in range(300):
+        try:
+            dy, dgx, _, _, h = scales_of_slice(numbers(x[row]), numbers(gy[row]), weight, bias, case.args["eps"], p)
+        except ValueError:  # no logarithm beyond h = 1
+            h = np.inf
+        assert found["output"].undetermined[row].all() == found["grad_input"].undetermined[row].all() == (h >= 0.5)
+        if h < 0.5:
+            np.testing.assert_allclose(found["output"].scale[row], dy, rtol=1e-6)
+            np.testing.assert_allclose(found["grad_input"].scale[row], dgx, rtol=1e-6)
+        seen.append(h)
+    assert min(seen) < 0.1
+    assert any(0.45 < h < 0.5 for h in seen)
+    assert any(0.5 <= h < 0.55 for h in seen)
 
 
 @pytest.mark.parametrize(("dtype", "label"), RULES)
@@ -117,7 +141,7 @@ def test_the_scales_of_running_statistics_start_from_the_error_that_the_buffers_
         running = float(state["running_mean"].value[c]), float(state["running_var"].value[c]), 1e-3, 2e-3
         x, gy = numbers(step.x[:, c]), numbers(step.grad_output[:, c])
         w, b = [float(inputs.params["weight"][c])] * 6, [float(inputs.params["bias"][c])] * 6
-        dy, dgx, dgw, dgb = scales_of_slice(x, gy, w, b, case.args["eps"], p, running=running)
+        dy, dgx, dgw, dgb, _ = scales_of_slice(x, gy, w, b, case.args["eps"], p, running=running)
         close(found["output"].scale[:, c], dy)
         close(found["grad_input"].scale[:, c], dgx)
         close(found["grad.weight"].scale[c], sum(p.A(6) * u + d for u, d in dgw) + 6 * p.t)
