@@ -121,7 +121,7 @@ class _Run:
             self._records.append(record)
 
     def _foretold(self, case: Case, backend: str, death: str) -> Divergence | None:
-        """The divergence that declares that this case dies here, by ``raises: {type: SIGSEGV, match: ""}``."""
+        """The divergence that declares that this case dies here, by ``raises: {type: SIGSEGV, match: died}``."""
         versions = self._store.header.versions if self._store.header else {}
         for divergence in applicable(case, self._plan.divergences, surroundings(backend, versions)):
             if divergence.raises is not None and divergence.raises.type == death:
