@@ -6,21 +6,21 @@ variance takes in the biased variance:
 .. math::
     r_m \leftarrow \mu\, r_m + (1 - \mu)\, m, \qquad r_v \leftarrow \mu\, r_v + (1 - \mu)\, v
 
+Attributes are float32: epsilon and momentum are the nearest numbers to those that are given.
+
 LRN (operator versions 1 and 13): of an even window the longer half lies above the channel, not below it:
 :math:`W(c) = \{c - \lfloor (size-1)/2 \rfloor, \dots, c + \lceil (size-1)/2 \rceil\}`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from references.batch_norm import BatchNorm
-from references.expected import Mode, Quantity
 from references.local_response_norm import LocalResponseNorm
-from references.normalisation import Forward
 
 Array = NDArray[Any]
 
@@ -30,16 +30,15 @@ class OnnxBatchNormalization(BatchNorm):
 
     counts_batches = False
 
+    @property
+    def eps(self) -> float:
+        return float(np.float32(super().eps))
+
     def momentum(self, batches: int) -> Any:
-        return 1 - super().momentum(batches)
+        return 1 - self.real(np.float32(super().momentum(batches)))
 
     def stored_variance(self, v: Array, n: int) -> Array:
         return v
-
-    def update(self, f: Forward, state: Mapping[str, Quantity], mode: Mode) -> dict[str, Quantity]:
-        after = super().update(f, state, mode)
-        del after["num_batches_tracked"]
-        return after
 
 
 class OnnxLRN(LocalResponseNorm):

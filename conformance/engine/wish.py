@@ -113,6 +113,7 @@ def grant(wish: Wish) -> Granted:
             "why": divergence.why,
             "see": divergence.see,
             "where": f"{divergence.origin.file}:{divergence.origin.line}",
+            "quantities": list(divergence.quantities or divergence.size),
         }
         for divergence in suite.divergences.values()
     }

@@ -52,11 +52,20 @@ def left_out(run: StoredRun) -> list[str]:
 
 
 def amounts(summary: Summary) -> list[str]:
-    """An interruption, said before the counts."""
+    """What a reader of the counts should know: an interruption, explicit tolerances, stale declarations."""
     run = summary.run
-    if run.footer is not None:
-        return []
-    return [f"interrupted after {len(run.records):,} of {run.header.expected:,} records"]
+    lines = []
+    if run.footer is None:
+        lines.append(f"interrupted after {len(run.records):,} of {run.header.expected:,} records")
+    if summary.tolerated:
+        lines.append(f"{many(summary.tolerated, 'record')} judged by an explicit tolerance, not by the model")
+    for unseen in summary.unseen:
+        where = f" ({unseen.where})" if unseen.where else ""
+        what = f"{unseen.quantity} of divergence" if unseen.quantity else "divergence"
+        told = f"{what} {unseen.divergence}{where} is not seen in this run"
+        passed = f"; {many(unseen.agreed, 'record')} pass where it is declared" if unseen.agreed else ""
+        lines.append(f"fixed? {told}{passed}")
+    return lines
 
 
 def next_step(summary: Summary) -> str:

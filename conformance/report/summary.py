@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from conformance.engine.store import StoredRun
 from conformance.record import BAD, VERDICTS, Figure, Record, Verdict
@@ -52,6 +53,16 @@ class KnownGroup:
     @property
     def count(self) -> int:
         return sum(count for _, count in self.backends)
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A declared divergence, or one quantity of it, that no case of the run shows."""
+
+    divergence: str
+    quantity: str  # empty: none of it is seen
+    agreed: int  # records that pass where it is declared
+    where: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +149,38 @@ class Summary:
         return tuple(record for record in self.run.records if record.verdict == "fixed")
 
     @cached_property
+    def unseen(self) -> tuple[Unseen, ...]:
+        """What is declared for cases that ran and that none of them shows: whole divergences, or quantities of them."""
+        agreed: Counter[str] = Counter()
+        deviating: dict[str, set[str]] = {}
+        for record in self.run.records:
+            for name in filter(None, record.divergence.split(",")):
+                if record.verdict == "pass":
+                    agreed[name] += 1
+                elif record.verdict == "known":
+                    deviating.setdefault(name, set()).update(figure.quantity for figure in bad_figures(record))
+        whole = [Unseen(name, "", count, self._where(name)) for name, count in agreed.items() if name not in deviating]
+        parts = [
+            Unseen(name, quantity, agreed[name], self._where(name))
+            for name, shown in deviating.items()
+            for quantity in self._declared(name).get("quantities", ())
+            if quantity not in shown and shown
+        ]
+        return (*whole, *parts)
+
+    def _declared(self, divergence: str) -> dict[str, Any]:
+        told: dict[str, Any] = self.run.header.extra.get("divergences", {}).get(divergence, {})
+        return told
+
+    def _where(self, divergence: str) -> str:
+        return str(self._declared(divergence).get("where", ""))
+
+    @cached_property
+    def tolerated(self) -> int:
+        """How many records hold a figure that an explicit tolerance of a case file decided, not the model."""
+        return sum(any(f.source.startswith("tolerance") for f in record.figures) for record in self.run.records)
+
+    @cached_property
     def noted(self) -> tuple[Record, ...]:
         """Passes with something to tell: a crash that did not repeat."""
         return tuple(record for record in self.run.records if record.verdict == "pass" and record.detail)
@@ -154,7 +197,7 @@ class Summary:
         )
 
     def _known_group(self, name: str, records: list[Record]) -> KnownGroup:
-        told = self.run.header.extra.get("divergences", {}).get(name.partition(",")[0], {})
+        told = self._declared(name.partition(",")[0])
         sizes: dict[str, list[float]] = {}
         for figure in (figure for record in records for figure in record.figures if not figure.ok):
             if figure.relative is not None:

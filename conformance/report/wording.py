@@ -37,9 +37,10 @@ def figure_text(figure: Figure) -> str:
     values = f"got {figure.got}, expected {figure.expected}"
     if figure.budget is None:
         return f"{values}{at}"
+    by = f" [{figure.source}]" if figure.source.startswith("tolerance") else ""
     ulps = f" ({number(figure.ulps)} ulp)" if figure.ulps is not None else ""
     extent = f", {figure.exceeding:,} of {figure.size:,} values" if figure.size else ""
-    return f"error {number(figure.budget)} x allowed{at}: {values}{ulps}{extent}"
+    return f"error {number(figure.budget)} x allowed{by}{at}: {values}{ulps}{extent}"
 
 
 def short_figure(figure: Figure) -> str:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
+
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stored_runs import record, stored
+from stored_runs import CLOSE, HEADER, OVER, record, stored
 
 from conformance.record import BAD, VERDICTS
+from conformance.report import terminal as text
 from conformance.report.summary import FAILURES, INTERRUPTED, NOTHING, OK, Summary
 
 RECORDS = st.lists(
@@ -62,3 +66,32 @@ def test_known_divergences_carry_the_range_of_their_size_and_their_reason():
     (group,) = Summary(stored()).known
     assert (group.divergence, group.why) == ("gap", "drops <train> mode | always")
     assert group.sizes == (("output", 0.003, 0.003),)
+
+
+def test_a_declared_divergence_that_no_record_shows_is_told_as_perhaps_fixed():
+    run = stored([record(0, "pass", divergence="gap"), record(1, "pass", divergence="gap"), record(2, "pass")])
+    (unseen,) = Summary(run).unseen
+    assert (unseen.divergence, unseen.quantity, unseen.agreed, unseen.where) == ("gap", "", 2, "cases/f.yaml:52")
+    assert "fixed? divergence gap (cases/f.yaml:52) is not seen in this run; 2 records pass" in text.render(run)
+
+
+def test_a_declared_quantity_that_no_record_shows_is_told_as_perhaps_fixed():
+    told = HEADER.extra["divergences"]["gap"] | {"quantities": ["output", "grad_input"]}
+    header = msgspec.structs.replace(HEADER, extra={"divergences": {"gap": told}})
+    known = record(0, "known", divergence="gap", figures=(OVER,))
+    run = dataclasses.replace(stored([known, record(1, "pass", divergence="gap")]), header=header)
+    assert [(unseen.quantity, unseen.agreed) for unseen in Summary(run).unseen] == [("grad_input", 1)]
+
+
+def test_a_divergence_that_is_seen_is_not_told_as_fixed():
+    known = record(0, "known", divergence="gap", figures=(OVER,))
+    assert Summary(stored([known, record(1, "pass", divergence="gap")])).unseen == ()
+
+
+def test_what_an_explicit_tolerance_decided_is_marked():
+    loose = msgspec.structs.replace(OVER, source="tolerance, cases/f.yaml:9")
+    run = stored([record(0, "fail", figures=(loose,)), record(1, "pass", figures=(CLOSE,))])
+    assert Summary(run).tolerated == 1
+    shown = text.render(run)
+    assert "1 record judged by an explicit tolerance" in shown
+    assert "x allowed [tolerance, cases/f.yaml:9] at" in shown
