@@ -10,9 +10,10 @@ from references.expected import Reference
 from references.rounding import Class, precision
 
 
-def reference_class(op: str) -> type:
-    """The class that an op's entry names, such as ``references.batch_norm:BatchNorm``."""
-    module, name = OPS[op].reference.split(":")
+def reference_class(op: str, variant: str = "") -> type:
+    """The class that an op's entry names, such as ``references.batch_norm:BatchNorm``, or that of a variant."""
+    entry = OPS[op]
+    module, name = (entry.variants[variant] if variant else entry.reference).split(":")
     found: type = getattr(import_module(module), name)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Args = Mapping[str, Any]
@@ -32,6 +32,7 @@ class Op:
     ``parameters(args, shape)`` maps parameter names to shapes; ``buffers(args)`` maps buffer names to shapes
     (``num_batches_tracked`` has shape ``()`` and is int64).
     ``facts(args, shape)`` are named numbers for use in ``when``.
+    ``variants`` maps the name of another definition of the op, such as ONNX's, to its reference.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Op:
     buffers: Callable[[Args], dict[str, Shape]]
     facts: Callable[[Args, Shape], dict[str, int]]
     keeps_memory_format: tuple[str, ...] = ()  # memory formats that the output keeps when the input has them
+    variants: Mapping[str, str] = field(default_factory=dict)
     about: str = ""
 
     def defaults(self) -> dict[str, Any]:

@@ -24,7 +24,8 @@ def _facts(shape: Shape, channels: int, normalised: int) -> dict[str, int]:
 def _affine(channels: int, args: Args, affine: str) -> dict[str, Shape]:
     if not args[affine]:
         return {}
-    return {"weight": (channels,)} | ({"bias": (channels,)} if args["bias"] else {})
+    shape: Shape = (channels,)
+    return {"weight": shape} | ({"bias": shape} if args["bias"] else {})
 
 
 # ---- BatchNorm and InstanceNorm: statistics per channel, running buffers ----------------------------------------
@@ -65,6 +66,7 @@ def _batch_norm(spatial: int) -> Op:
         buffers=_running,
         facts=facts,
         keeps_memory_format={2: ("channels_last",), 3: ("channels_last_3d",)}.get(spatial, ()),
+        variants={"onnx": "references.onnx_variants:OnnxBatchNormalization"},
     )
 
 
@@ -217,6 +219,7 @@ _LOCAL_RESPONSE_NORM = Op(
     parameters=lambda args: {},
     buffers=lambda args: {},
     facts=lambda args, shape: _facts(shape, shape[1] if len(shape) > 1 else 0, int(args["size"])),
+    variants={"onnx": "references.onnx_variants:OnnxLRN"},
 )
 
 NORMALISATION: tuple[Op, ...] = (

@@ -50,6 +50,7 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``size`` maps a quantity to the range of its error relative to the data, max|error| / max|reference|.
     Below the range the divergence is no longer seen there ("fixed"), above it the case fails.
     ``precision`` names a precision class that the quantities must then meet instead of class A.
+    ``reference`` names another definition of the op, such as ONNX's, that the quantities must then meet.
     ``raises`` states that the backend raises here, where the definition has a value.
     """
 
@@ -59,7 +60,8 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     see: str = ""
     size: dict[str, tuple[float, float]] = {}
     precision: Literal["B", "float32"] | None = None
-    quantities: tuple[str, ...] = ()  # the quantities that `precision` covers; empty: all
+    reference: str = ""  # one of the op's variants
+    quantities: tuple[str, ...] = ()  # the quantities that `precision` and `reference` cover; empty: all
     raises: Raises | None = None
     always: bool = True  # False: some of the matching cases agree with the definition by luck of their data
     origin: Origin

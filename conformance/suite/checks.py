@@ -184,10 +184,19 @@ class Checks:
             divergence.get("when"), (*path, "when"), _ops_of(divergence.get("when")) or self._ops(), runtime=True
         )
         self._raises(divergence.get("raises"), (*path, "raises"))
+        self._reference(divergence, (*path, "reference"))
         size = divergence.get("size")
         for quantity, bounds in size.items() if _is_map(size) else ():
             if isinstance(bounds, list) and len(bounds) == 2 and all(map(_is_number, bounds)) and bounds[0] > bounds[1]:
                 self._add((*path, "size", quantity), f"the range {show(bounds)} is empty; write the smaller size first")
+
+    def _reference(self, divergence: Mapping[str, Any], path: Path) -> None:
+        name = divergence.get("reference")
+        ops = _ops_of(divergence.get("when")) or self._ops()
+        known = {variant for op in ops if op in OPS for variant in OPS[op].variants}
+        if isinstance(name, str) and name not in known:
+            these = ", ".join(sorted(known)) or "none"
+            self._add(path, f"'{name}' is no other definition of {', '.join(ops)}; there is: {these}")
 
     def _unique(self, places: list[tuple[str, str]]) -> None:
         seen: dict[str, int] = {}

@@ -45,6 +45,7 @@ def _declared(document: Document, entry: Mapping[str, Any], path: Path, ops: fro
         see=entry.get("see", ""),
         size={quantity: (float(low), float(high)) for quantity, (low, high) in entry.get("size", {}).items()},
         precision=entry.get("precision"),
+        reference=entry.get("reference", ""),
         quantities=tuple(entry.get("quantities", ())),
         raises=None if raises is None else Raises(raises["type"], raises["match"]),
         always=entry.get("always", True),

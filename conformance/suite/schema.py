@@ -56,9 +56,7 @@ Optimisation = Literal["all", "off"]
 class ExportEntry(_Strict, frozen=True, kw_only=True):
     """How the case is exported and run as a graph."""
 
-    dynamic: (
-        Annotated[bool, Meta(description="the graph leaves the sizes of batch and space open")] | UnsetType
-    ) = UNSET
+    dynamic: Annotated[bool, Meta(description="the graph leaves the sizes of batch and space open")] | UnsetType = UNSET
     opset: (
         Annotated[Opset | None, Meta(description="version of the ONNX operators; null: the exporter's choice")]
         | UnsetType
@@ -163,6 +161,9 @@ class DivergenceEntry(_Strict, frozen=True, kw_only=True):
         Meta(description="quantity: [smallest, largest] error relative to the data"),
     ] = {}
     precision: Annotated[Literal["B", "float32"], Meta(description="the class to meet instead of A")] | None = None
+    reference: (
+        Annotated[str, Meta(min_length=1, max_length=40, description="the definition to meet, such as onnx")] | None
+    ) = None
     quantities: list[Text] = []
     raises: RaisesEntry | UnsetType = UNSET
     always: bool = True

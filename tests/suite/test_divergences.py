@@ -85,6 +85,13 @@ def test_quantities_may_be_patterns(load: Callable[..., Any]) -> None:
     assert suite.divergences["d"].always is False
 
 
+def test_another_definition_must_be_one_of_the_op(problems: Callable[..., list[str]], load: Callable[..., Any]) -> None:
+    suite = load(declared("{dtype: float32}", ", reference: onnx"))
+    assert suite.divergences["d"].reference == "onnx"
+    (found,) = problems(declared("{dtype: float32}", ", reference: keras"))
+    assert "'keras' is no other definition of BatchNorm2d; there is: onnx" in found
+
+
 def test_the_quantities_of_a_case_follow_its_arguments(load: Callable[..., Any]) -> None:
     (case,) = load("cases: [{id: a, shape: [2, 3, 4, 5], args: {bias: false}, requires_grad: false}]\n").cases
     names = quantities_of(case)
