@@ -5,8 +5,11 @@ The profiles are said in full because Hypothesis loads one of its own where it s
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +20,10 @@ from conformance.ops import OPS
 from conformance.suite.case import Case, Origin
 
 sys.path.insert(0, str(Path(__file__).parent / "fakes"))  # worker processes import the fakes by name
+
+_CACHE = tempfile.mkdtemp(prefix="conformance-tests-")  # the user's own cache is neither read nor written
+os.environ["CONFORMANCE_CACHE_DIR"] = _CACHE
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile(

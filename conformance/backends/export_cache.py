@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from conformance.cache_folder import cache_folder
 from conformance.errors import UsageError
 
-FOLDER_VARIABLE = "CONFORMANCE_CACHE_DIR"
 SWITCH_VARIABLE = "CONFORMANCE_CACHE"  # "off": neither read nor write
 LIMIT = 512 * 2**20  # bytes; about a hundred times what the shipped suite needs
 KEPT_SHARE = 0.8  # what is left after tidying up, so that not every file that is written tidies up again
@@ -138,14 +138,9 @@ def _known(files: Iterator[Path]) -> Iterator[tuple[float, int, Path]]:
             yield found.st_mtime, found.st_size, file
 
 
-def cache_folder() -> Path:
-    """``CONFORMANCE_CACHE_DIR``, or the folder that this system has for caches."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    if named:
-        return Path(named)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("nn-conformance", appauthor=False) / "exports"
+def exports_folder() -> Path:
+    """Where exports are kept on this machine."""
+    return cache_folder() / "exports"
 
 
 def standard_cache() -> ExportCache | None:
@@ -159,4 +154,4 @@ def standard_cache() -> ExportCache | None:
         raise UsageError(
             f"the environment variable {SWITCH_VARIABLE} is {switch!r}", hint="set it to on or off, or remove it"
         )
-    return None if switch == "off" else ExportCache(cache_folder())
+    return None if switch == "off" else ExportCache(exports_folder())

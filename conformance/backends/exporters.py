@@ -7,6 +7,8 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
 from unittest.mock import patch
 
 import onnx
@@ -14,31 +16,79 @@ import torch
 
 from conformance.backends.canonical import canonical
 
-#: (module in the mode of the step, example input) -> model; may raise anything
-Exporter = Callable[[torch.nn.Module, torch.Tensor], onnx.ModelProto]
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """In which form a graph is asked for.
+
+    dynamic: the axes of the input whose sizes the graph must leave open.
+    opset: the version of the ONNX operators; None is what the exporter chooses.
+    """
+
+    dynamic: tuple[int, ...] = ()
+    opset: int | None = None
 
 
-def with_dynamo(module: torch.nn.Module, x: torch.Tensor) -> onnx.ModelProto:
+PLAIN = Form()
+
+#: (module in the mode of the step, example input, form) -> model; may raise anything
+Exporter = Callable[[torch.nn.Module, torch.Tensor, Form], onnx.ModelProto]
+
+
+def with_dynamo(
+    module: torch.nn.Module, x: torch.Tensor, form: Form = PLAIN, more: tuple[torch.Tensor, ...] = ()
+) -> onnx.ModelProto:
     """What ``torch.onnx.export(dynamo=True)`` makes of the module, with names that do not depend on its history."""
-    return canonical(dynamo_program(module, (x,)))
+    shapes = (named_axes(form, "x"),) if form.dynamic else None
+    return canonical(dynamo_program(module, (x, *more), opset=form.opset, shapes=shapes))
 
 
-def dynamo_program(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> onnx.ModelProto:
+def named_axes(form: Form, name: str) -> dict[int, Any] | None:
+    """The open axes of one input as torch.export wants them; inputs of different names share none."""
+    return {axis: torch.export.Dim(f"{name}_{axis}") for axis in form.dynamic} or None
+
+
+def dynamo_program(
+    module: torch.nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    *,
+    opset: int | None = None,
+    shapes: tuple[Any, ...] | None = None,
+) -> onnx.ModelProto:
+    """The model as the exporter names it.
+
+    Raises:
+        ValueError: the exporter wrote another opset than it was asked for.
+    """
+    options: dict[str, Any] = {} if shapes is None else {"dynamic_shapes": shapes}
     with quiet():
-        program = torch.onnx.export(module, inputs, dynamo=True, verbose=False)
+        program = torch.onnx.export(module, inputs, dynamo=True, verbose=False, opset_version=opset, **options)
     if program is None:
         raise TypeError(f"torch {torch.__version__} returned no ONNX program")
     model: onnx.ModelProto = program.model_proto
+    _check_opset(model, opset)
     return model
 
 
-def with_script(module: torch.nn.Module, x: torch.Tensor) -> onnx.ModelProto:
+def with_script(module: torch.nn.Module, x: torch.Tensor, form: Form = PLAIN) -> onnx.ModelProto:
     """What ``torch.onnx.export(dynamo=False)`` makes of the module, in the mode that the module is in."""
     mode = torch.onnx.TrainingMode.TRAINING if module.training else torch.onnx.TrainingMode.EVAL
     written = io.BytesIO()
+    options: dict[str, Any] = {"training": mode, "opset_version": form.opset}
+    if form.dynamic:
+        options |= {"input_names": ["x"], "dynamic_axes": {"x": {axis: f"x_{axis}" for axis in form.dynamic}}}
     with quiet(), torch.no_grad():
-        torch.onnx.export(module, (x,), written, dynamo=False, training=mode)  # type: ignore[arg-type]
-    return onnx.load_model_from_string(written.getvalue())
+        torch.onnx.export(module, (x,), written, dynamo=False, **options)  # type: ignore[arg-type]
+    model = onnx.load_model_from_string(written.getvalue())
+    _check_opset(model, form.opset)
+    return model
+
+
+def _check_opset(model: onnx.ModelProto, asked: int | None) -> None:
+    """An exporter that cannot convert a graph down leaves it as it is, with no more than a warning."""
+    found = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+    if asked is not None and found != asked:
+        raise ValueError(f"asked for opset {asked}, the exporter wrote opset {found}")
 
 
 @contextmanager

@@ -7,72 +7,73 @@ graph of step k holds the buffers that torch had after step k - 1, and only outp
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
+import numpy as np
 import onnx
 import onnxruntime
 import torch
 
 from conformance.backends.batch_export import BatchExport, Job, Outcome
-from conformance.backends.exporters import Exporter, with_dynamo, with_script
+from conformance.backends.dynamic_axes import dynamic_axes, example_shape
+from conformance.backends.exporters import Exporter, Form, with_dynamo, with_script
+from conformance.backends.models import Bytewise, Failed, Made, Models
 from conformance.backends.modules import arguments, build, factory_of, load_state
 from conformance.backends.onnxruntime_session import load_model, run_model
 from conformance.backends.reasons import stated
+from conformance.backends.state import bind, fingerprint, outline, template
 from conformance.backends.tensors import shape_name, to_array, to_tensor
 from conformance.inputs import Inputs, make_inputs
 from conformance.observation import Array, Observation, StepObservation, Unsupported
 from conformance.suite.case import Case, Mode
 
 TOGETHER = 128  # modules in one call: beyond this the cost per module hardly falls
-_KEPT_BYTES = 256 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Planned:
-    """One step to export: the module in its mode (a copy) and the input.
+    """One step to export: the layer in its mode and state, and the input that it meets.
 
-    ``kind`` is what exportability mostly depends on; ``digest`` is all that the resulting graph depends on.
+    ``example`` is the input to export with, which is another where the graph leaves sizes open.  ``kind`` is what
+    exportability mostly depends on; ``digest`` is all that the resulting graph depends on but the values of the state.
     """
 
-    module: torch.nn.Module
+    case: Case
+    mode: Mode
     x: Array
+    example: Array
+    form: Form
+    state: dict[str, Array]
     kind: str
     digest: str
 
+    @property
+    def module(self) -> torch.nn.Module:
+        """A new module each time, for exporters may train what they export."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = build(self.case)
+        module.load_state_dict({name: to_tensor(array) for name, array in self.state.items()})
+        return module.train(self.mode == "train")
 
-class Models:
-    """Exported models and failures to export, by digest; the least recently used go when they grow too large."""
+    @property
+    def values(self) -> dict[str, Array]:
+        """The state as far as a graph can depend on it: the count matters to a cumulative average alone."""
+        counted = self.case.args.get("momentum", 0.0) is None
+        return {name: array for name, array in self.state.items() if counted or array.dtype.kind == "f" or array.ndim}
 
-    def __init__(self, limit: int = _KEPT_BYTES) -> None:
-        self._limit = limit
-        self._held = 0
-        self._outcomes: OrderedDict[str, onnx.ModelProto | Unsupported] = OrderedDict()
+    @property
+    def whole_digest(self) -> str:
+        """All that the graph depends on where the exporter computed with the values of the state."""
+        return f"{self.digest} {fingerprint(self.values)}"
 
-    def __contains__(self, digest: str) -> bool:
-        return digest in self._outcomes
-
-    def get(self, digest: str) -> onnx.ModelProto | Unsupported | None:
-        if digest not in self._outcomes:
-            return None
-        self._outcomes.move_to_end(digest)
-        return self._outcomes[digest]
-
-    def put(self, digest: str, outcome: onnx.ModelProto | Unsupported) -> None:
-        self._outcomes[digest] = outcome
-        self._held += _size(outcome)
-        while self._held > self._limit and len(self._outcomes) > 1:
-            self._held -= _size(self._outcomes.popitem(last=False)[1])
-
-
-def _size(outcome: onnx.ModelProto | Unsupported) -> int:
-    return 0 if isinstance(outcome, Unsupported) else int(outcome.ByteSize())
+    def job(self) -> Job:
+        return Job(self.kind, self.module, to_tensor(self.example), form=self.form)
 
 
 class OnnxModule:
@@ -85,11 +86,12 @@ class OnnxModule:
         name: str,
         export: Exporter,
         together: Callable[[Sequence[Job]], list[Outcome]] | None,
+        models: Models | None = None,
     ) -> None:
         self.name = name
         self._export = export
         self._together = together
-        self._models = Models()
+        self._models = Models() if models is None else models
 
     def available(self) -> str | None:
         return None
@@ -120,66 +122,108 @@ class OnnxModule:
         """Export all steps of these cases, many at a time; ``run`` then finds the models ready."""
         if self._together is None:
             return
-        waiting: dict[str, Planned] = {}
+        waiting: list[Planned] = []
+        digests: set[str] = set()
         for case in cases:
             if self.unsupported(case) is not None:
                 continue
             try:
-                for planned in plan(case, make_inputs(case)):
-                    if planned.digest not in self._models:
-                        waiting[planned.digest] = planned
+                missing = [planned for planned in plan(case, make_inputs(case)) if self._entry(planned) is None]
             except Unsupported:
                 continue  # run meets it again, and says so
-            if len(waiting) >= TOGETHER:
+            waiting += missing
+            digests.update(planned.digest for planned in missing)
+            if len(digests) >= TOGETHER:
                 self._export_waiting(waiting)
-                waiting = {}
+                waiting, digests = [], set()
         self._export_waiting(waiting)
 
-    def _export_waiting(self, waiting: dict[str, Planned]) -> None:
-        if self._together is None or not waiting:
+    def _export_waiting(self, waiting: list[Planned]) -> None:
+        """One export for all that share a graph; those that turn out to share none are exported in the next round."""
+        while self._together is not None and waiting:
+            chosen = {self._digest(planned): planned for planned in reversed(waiting)}
+            outcomes = self._together([planned.job() for planned in chosen.values()])
+            for planned, outcome in zip(chosen.values(), outcomes, strict=True):
+                self._keep(planned, stated("export", outcome) if isinstance(outcome, Exception) else outcome)
+            waiting = [planned for planned in waiting if self._entry(planned) is None]
+
+    def _digest(self, planned: Planned) -> str:
+        bytewise = isinstance(self._models.entry(planned.digest), Bytewise)
+        return planned.whole_digest if bytewise else planned.digest
+
+    def _entry(self, planned: Planned) -> Made | Failed | None:
+        entry = self._models.entry(planned.digest)
+        if isinstance(entry, Bytewise):
+            entry = self._models.entry(planned.whole_digest)
+            assert not isinstance(entry, Bytewise)
+        return entry
+
+    def _keep(self, planned: Planned, outcome: onnx.ModelProto | Unsupported) -> None:
+        if isinstance(outcome, Unsupported):
+            self._models.keep(planned.digest, Failed(str(outcome)))
             return
-        jobs = [Job(planned.kind, planned.module, to_tensor(planned.x)) for planned in waiting.values()]
-        for digest, outcome in zip(waiting, self._together(jobs), strict=True):
-            self._models.put(digest, stated("export", outcome) if isinstance(outcome, Exception) else outcome)
+        entry = template(outcome, planned.values)
+        self._models.keep(planned.digest, entry)
+        if isinstance(entry, Bytewise):
+            self._models.put(planned.whole_digest, outcome)
 
     def run(self, case: Case, inputs: Inputs) -> Observation:
+        """The outputs of all steps.
+
+        Raises:
+            Unsupported: the exporter or the runtime refuses a step, in its own words.
+        """
         steps = []
         seconds = 0.0
         for planned in plan(case, inputs):
-            model = self._model(planned)
-            try:
-                session = load_model(model)
-            except Exception as error:
-                raise stated("load", error) from error
-            try:
-                output, took = run_model(session, planned.x)
-            except Exception as error:
-                raise stated("run", error) from error
+            output, took = run_graph(self.model(planned), planned.x, optimise=case.export.optimisation == "all")
             structure = {"dtype": output.dtype.name, "shape": shape_name(output.shape)}
             steps.append(StepObservation({"output": output}, structure))
             seconds += took
         return Observation(tuple(steps), None, seconds)
 
-    def _model(self, planned: Planned) -> onnx.ModelProto:
-        found = self._models.get(planned.digest)
+    def model(self, planned: Planned) -> onnx.ModelProto:
+        """The graph of a step, with its state.
+
+        Raises:
+            Unsupported: the exporter refuses, in its own words.
+        """
+        found = self._entry(planned)
         if found is None:
             try:
-                found = self._export(planned.module, to_tensor(planned.x))
+                self._keep(planned, self._export(planned.module, to_tensor(planned.example), planned.form))
             except Exception as error:  # noqa: BLE001 - the exporter's own words are the outcome
-                found = stated("export", error)
-            self._models.put(planned.digest, found)
-        if isinstance(found, Unsupported):
-            raise Unsupported(*found.args)
-        return found
+                self._keep(planned, stated("export", error))
+            found = self._entry(planned)
+        assert found is not None
+        if isinstance(found, Failed):
+            raise Unsupported(found.words)
+        return bind(found, planned.values)
 
 
 def onnx_dynamo() -> OnnxModule:
-    return OnnxModule("onnx-dynamo", with_dynamo, BatchExport())
+    return OnnxModule("onnx-dynamo", with_dynamo, BatchExport(), Models.kept("dynamo"))
 
 
 def onnx_script() -> OnnxModule:
     """The TorchScript exporter takes milliseconds, so there is nothing to gain by exporting together."""
-    return OnnxModule("onnx-script", with_script, None)
+    return OnnxModule("onnx-script", with_script, None, Models.kept("script"))
+
+
+def run_graph(model: onnx.ModelProto, x: Array, *, optimise: bool = True) -> tuple[Array, float]:
+    """The first output and the seconds that it took.
+
+    Raises:
+        Unsupported: the checker or the runtime refuses, in its own words.
+    """
+    try:
+        session = load_model(model, optimise=optimise)
+    except Exception as error:
+        raise stated("load", error) from error
+    try:
+        return run_model(session, x)
+    except Exception as error:
+        raise stated("run", error) from error
 
 
 def plan(case: Case, inputs: Inputs) -> Iterator[Planned]:
@@ -198,13 +242,32 @@ def plan(case: Case, inputs: Inputs) -> Iterator[Planned]:
             raise
         except Exception as error:
             raise stated("torch", error) from error
+    form, example = _form(case)
+    layer = (case.op, case.args, list(example or case.shape), case.dtype, case.param_dtype, form.dynamic, form.opset)
     for mode, given in zip(case.steps, inputs.steps, strict=True):
-        module.train(mode == "train")
-        kind = msgspec.json.encode((case.op, case.args, mode)).decode()
-        planned = Planned(copy.deepcopy(module), given.x, kind, _digest(case, mode, module))
+        state = {name: to_array(tensor) for name, tensor in module.state_dict().items()}
+        planned = Planned(
+            case=case,
+            mode=mode,
+            x=given.x,
+            example=np.ones(example, given.x.dtype) if example else given.x,
+            form=form,
+            state=state,
+            kind=msgspec.json.encode((case.op, case.args, mode, form.dynamic, form.opset)).decode(),
+            digest="",
+        )
+        text = msgspec.json.encode((layer, mode, outline(planned.values)))
         if mode == "train":
+            module.train()
             _move(module, to_tensor(given.x))
-        yield planned
+        yield replace(planned, digest=hashlib.sha256(text).hexdigest())
+
+
+def _form(case: Case) -> tuple[Form, tuple[int, ...]]:
+    """The form of the graph, and the shape to export it at where that is not the case's own."""
+    if not case.export.dynamic:
+        return Form((), case.export.opset), ()
+    return Form(dynamic_axes(case), case.export.opset), example_shape(case)
 
 
 def _move(module: torch.nn.Module, x: torch.Tensor) -> None:
@@ -217,13 +280,3 @@ def _move(module: torch.nn.Module, x: torch.Tensor) -> None:
             module(x)
         except Exception as error:
             raise stated("torch", error) from error
-
-
-def _digest(case: Case, mode: Mode, module: torch.nn.Module) -> str:
-    """Everything that an exported graph depends on: the layer, its mode, the shape, and the bytes of its state."""
-    layer = (case.op, case.args, case.shape, case.dtype, case.param_dtype, mode)
-    found = hashlib.sha256(msgspec.json.encode(layer))
-    for name, tensor in module.state_dict().items():
-        found.update(name.encode())
-        found.update(to_array(tensor).tobytes())
-    return found.hexdigest()

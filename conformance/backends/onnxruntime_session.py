@@ -1,9 +1,11 @@
-"""One ONNX model and one array through onnxruntime on the CPU: one thread, graph optimisations as by default."""
+"""One ONNX model and one array through onnxruntime on the CPU: one thread, graph optimisations all or none."""
 
 from __future__ import annotations
 
 import ctypes
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -15,7 +17,7 @@ from conformance.backends.tensors import BFLOAT16, Array
 _QUIET = 4  # only what is fatal; errors come as exceptions anyway
 
 
-def load_model(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def load_model(model: onnx.ModelProto, *, optimise: bool = True) -> onnxruntime.InferenceSession:
     """A session for a model that is well formed.  Raises the words of the checker or of the runtime."""
     onnx.checker.check_model(model)
     options = onnxruntime.SessionOptions()
@@ -23,6 +25,8 @@ def load_model(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _QUIET
+    if not optimise:  # all is onnxruntime's default
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
@@ -34,6 +38,26 @@ def run_model(session: onnxruntime.InferenceSession, x: Array) -> tuple[Array, f
     output = session.run_with_ort_values(None, feed)[0]
     seconds = time.perf_counter() - started
     return from_value(output), seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a model made of many arrays.  ``modified``: whether it wrote to what it was given, which was a copy."""
+
+    outputs: list[Array]
+    modified: bool
+    seconds: float
+
+
+def run_on_many(session: onnxruntime.InferenceSession, arrays: Sequence[Array]) -> Ran:
+    """All outputs, for the inputs in the order of the graph."""
+    values = [to_value(array) for array in arrays]
+    feed = {given.name: value for given, value in zip(session.get_inputs(), values, strict=True)}
+    started = time.perf_counter()
+    outputs = session.run_with_ort_values(None, feed)
+    seconds = time.perf_counter() - started
+    modified = any(from_value(value).tobytes() != array.tobytes() for value, array in zip(values, arrays, strict=True))
+    return Ran([from_value(value) for value in outputs], modified, seconds)
 
 
 def to_value(array: Array) -> onnxruntime.OrtValue:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from conformance.backends.export_cache import FOLDER_VARIABLE, Contents, ExportCache, cache_folder
+from conformance.backends.export_cache import Contents, ExportCache, exports_folder
 
-HELP = f"""The exports that are kept between runs.
+HELP = """The exports that are kept between runs.
 
 Exporting a layer takes far longer than running it, so every export is kept in a folder of this machine's own, under a
-digest of everything that it depends on. Set {FOLDER_VARIABLE} to keep them elsewhere.
+digest of everything that it depends on. Set CONFORMANCE_CACHE_DIR to keep them elsewhere.
 
 \b
 Examples:
@@ -32,7 +32,7 @@ def command() -> None:
 @command.command("info")
 def info() -> int:
     """Say where the cache is, what it holds and how large it may grow."""
-    contents = ExportCache(cache_folder()).contents()
+    contents = ExportCache(exports_folder()).contents()
     click.echo(f"folder      {contents.folder}")
     click.echo(f"holds       {_counted(contents)}")
     click.echo(f"limit       {contents.limit / MIB:,.0f} MiB; the least recently used go first")
@@ -44,6 +44,6 @@ def info() -> int:
 @command.command("clear")
 def clear() -> int:
     """Remove every export; the next run makes them anew."""
-    before = ExportCache(cache_folder()).clear()
+    before = ExportCache(exports_folder()).clear()
     click.echo(f"removed {_counted(before)} from {before.folder}")
     return 0

@@ -9,11 +9,11 @@ import torch
 
 from conformance.backends import batch_export
 from conformance.backends.batch_export import BatchExport, Job
-from conformance.backends.exporters import with_dynamo
+from conformance.backends.exporters import Form, with_dynamo
 from conformance.backends.onnx_module import plan
-from conformance.backends.tensors import to_tensor
 from conformance.inputs import make_inputs
 from conformance.ops import OPS
+from conformance.suite.case import Export
 
 
 def _bytes(model):
@@ -22,7 +22,7 @@ def _bytes(model):
 
 def _jobs(cases):
     planned = itertools.chain.from_iterable(plan(case, make_inputs(case)) for case in cases)
-    return [Job(one.kind, one.module, to_tensor(one.x)) for one in planned]
+    return [one.job() for one in planned]
 
 
 def _layer_norms(count):
@@ -43,6 +43,24 @@ def test_every_op_is_exported_the_same_alone_and_among_others(case_of):
     for job, model in zip(jobs, together, strict=True):
         if job.module.training or job.kind.startswith(('["Batch', '["Instance')):
             assert _bytes(model) == _bytes(with_dynamo(job.module, job.x)), job.kind
+
+
+def test_dynamic_graphs_are_exported_the_same_alone_and_among_others(case_of):
+    dynamic = Export(dynamic=True, opset=18)
+    jobs = _jobs(case_of(op, export=dynamic, steps=("eval",)) for op in ("BatchNorm2d", "LayerNorm", "GroupNorm"))
+    fixed = Job("fixed", torch.nn.LayerNorm(6).eval(), torch.zeros(2, 6), form=Form(opset=18))
+    *together, _ = BatchExport()([*jobs, fixed])
+    for job, model in zip(jobs, together, strict=True):
+        assert _bytes(model) == _bytes(with_dynamo(job.module, job.x, job.form)), job.kind
+
+
+def test_jobs_of_several_opsets_are_exported_each_in_its_own():
+    jobs = [
+        Job("norm", torch.nn.LayerNorm(6).eval(), torch.zeros(2, 6), form=Form(opset=opset))
+        for opset in (18, None, 21, 18)
+    ]
+    opsets = [model.opset_import[0].version for model in BatchExport()(jobs)]
+    assert (opsets[0], opsets[2], opsets[3]) == (18, 21, 18)
 
 
 def test_equal_layers_stay_apart(case_of):
@@ -82,7 +100,7 @@ def test_a_failing_call_is_halved(monkeypatch):
             raise RuntimeError("somebody here")
         return [job.kind for job in jobs]
 
-    def alone(module, x):
+    def alone(*given):
         raise RuntimeError("me")
 
     monkeypatch.setattr(batch_export, "_together", together)

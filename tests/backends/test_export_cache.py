@@ -196,13 +196,13 @@ def test_readers_and_writers_at_once_see_whole_files_or_none(cache):
 
 
 def test_the_environment_says_where_the_cache_is_or_that_there_is_none(tmp_path, monkeypatch):
-    monkeypatch.setenv(export_cache.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("CONFORMANCE_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv(export_cache.SWITCH_VARIABLE, raising=False)
-    assert standard_cache().folder == tmp_path
+    assert standard_cache().folder == tmp_path / "exports"
     monkeypatch.setenv(export_cache.SWITCH_VARIABLE, "off")
     assert standard_cache() is None
     monkeypatch.setenv(export_cache.SWITCH_VARIABLE, "perhaps")
     with pytest.raises(UsageError, match="CONFORMANCE_CACHE is 'perhaps'"):
         standard_cache()
-    monkeypatch.delenv(export_cache.FOLDER_VARIABLE)
-    assert export_cache.cache_folder().name == "exports"
+    monkeypatch.delenv("CONFORMANCE_CACHE_DIR")
+    assert export_cache.exports_folder().name == "exports"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
 import torch
 
 from conformance.backends import load
 from conformance.backends.exporters import with_script
-from conformance.backends.onnx_module import Models, OnnxModule, plan
+from conformance.backends.models import Models
+from conformance.backends.onnx_module import OnnxModule, plan
 from conformance.backends.tensors import to_array
 from conformance.inputs import make_inputs
 from conformance.observation import Unsupported
+from conformance.ops import OPS
 from conformance.suite.case import Raises
 
 
@@ -23,19 +24,28 @@ class Counting:
         self.calls = 0
         self._export = export
 
-    def __call__(self, module, x):
+    def __call__(self, module, x, form):
         self.calls += 1
-        return self._export(module, x)
+        return self._export(module, x, form)
 
     def together(self, jobs):
-        return [self(job.module, job.x) for job in jobs]
+        return [self(job.module, job.x, job.form) for job in jobs]
 
 
 def _broken(words):
-    def export(module, x):
+    def export(module, x, form):
         raise RuntimeError("please report this\nwith all details") from KeyError(words)
 
     return export
+
+
+def _other_inputs(case):
+    """Of the same shapes and types, with other numbers."""
+    inputs = make_inputs(case)
+    for array in (*inputs.params.values(), *inputs.buffers.values()):
+        if array.ndim:
+            array[...] = 1.5 * array
+    return inputs
 
 
 def _script(export):
@@ -78,9 +88,9 @@ def test_exporting_leaves_the_buffers_of_the_next_step_alone(case_of):
     case = case_of("BatchNorm2d", steps=("train", "train", "eval"), buffers="default")
     seen = []
 
-    def export(module, x):
+    def export(module, x, form):
         seen.append(int(module.num_batches_tracked))
-        return with_script(module, x)
+        return with_script(module, x, form)
 
     _script(export).run(case, make_inputs(case))
     assert seen == [0, 1, 2]
@@ -93,15 +103,45 @@ def test_a_step_with_the_same_state_and_mode_is_not_exported_again(case_of):
     assert export.calls == 1
 
 
-def test_a_step_with_another_state_is_exported_again(case_of):
+def test_a_step_with_another_state_shares_the_graph_and_has_its_own_numbers(case_of):
     export = Counting()
     backend = _script(export)
-    for seed in (0, 1):
-        case = case_of("LayerNorm", steps=("eval",), seed=seed)
+    for factor in (1, 2, 3):
+        case = case_of("LayerNorm", steps=("eval",))
         inputs = make_inputs(case)
-        inputs.params["weight"][0] += seed
-        backend.run(case, inputs)
+        inputs.params["weight"][:] *= factor
+        output = backend.run(case, inputs).steps[0].arrays["output"]
+        expected = load("torch-cpu").run(case, inputs).steps[0].arrays["output"]
+        np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-5)
+    assert export.calls == 1
+
+
+def test_a_state_that_cannot_be_told_apart_is_exported_again(case_of):
+    """With the defaults the weight is all ones, which an exporter may take for nothing to multiply with."""
+    export = Counting()
+    backend = _script(export)
+    for params in ("random", "default"):
+        case = case_of("LayerNorm", steps=("eval",), params=params)
+        backend.run(case, make_inputs(case))
     assert export.calls == 2
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("name", ["onnx-dynamo", "onnx-script"])
+def test_a_shared_graph_is_the_one_that_would_have_been_exported(op, name, case_of):
+    extra = {"InstanceNorm2d": {"affine": True, "track_running_stats": True}, "GroupNorm": {"num_groups": 3}}
+    case = case_of(op, args=extra.get(op, {}), steps=("train", "eval"))
+    (first, second), other = plan(case, make_inputs(case)), next(plan(case, _other_inputs(case)))
+    assert first.digest == other.digest
+    assert first.digest != second.digest
+    if name == "onnx-script" and op == "RMSNorm":
+        return  # which it cannot export
+    shared, alone = load(name), load(name)
+    shared._models, alone._models = Models(), Models()
+    shared.model(first)
+    assert shared.model(other).SerializeToString(deterministic=True) == alone.model(other).SerializeToString(
+        deterministic=True
+    )
 
 
 def test_prepared_cases_run_without_another_export(case_of):
@@ -149,8 +189,8 @@ def test_a_graph_that_the_runtime_refuses_is_unsupported_in_its_words(case_of):
 
 
 def test_a_run_that_fails_is_unsupported_in_its_words(case_of):
-    def export(module, x):
-        return with_script(module, x[:1])  # a graph for another shape
+    def export(module, x, form):
+        return with_script(module, x[:1], form)  # a graph for another shape
 
     case = case_of("LayerNorm")
     with pytest.raises(Unsupported, match=r"^run: InvalidArgument: .*Got invalid dimensions"):
@@ -178,20 +218,6 @@ def test_bfloat16_goes_in_and_comes_out(case_of):
     expected = load("torch-cpu").run(case, inputs).steps[0].arrays["output"]
     assert output.dtype == expected.dtype
     np.testing.assert_allclose(output.astype(float), expected.astype(float), rtol=2**-7, atol=2**-7)
-
-
-def test_the_cheapest_models_to_lose_are_the_oldest():
-    def model(size):
-        made = onnx.ModelProto()
-        made.doc_string = "x" * size
-        return made
-
-    models = Models(limit=250)
-    for name in ("a", "b"):
-        models.put(name, model(100))
-    models.get("a")
-    models.put("c", model(100))
-    assert [name in models for name in "abc"] == [True, False, True]
 
 
 def test_versions_name_every_package_that_decides_the_result():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.backends.export_cache import FOLDER_VARIABLE, ExportCache
+from conformance.backends.export_cache import ExportCache
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> ExportCache:
-    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "exports"))
+    monkeypatch.setenv("CONFORMANCE_CACHE_DIR", str(tmp_path))
     return ExportCache(tmp_path / "exports")
 
 

@@ -1,0 +1,24 @@
+"""Which axes of an input a layer leaves open: those of the batch and of space, and every axis before the normalised."""
+
+from __future__ import annotations
+
+from conformance.ops import OPS
+from conformance.suite.case import Case
+
+_SMALLEST = 4  # exporters take axes of size 0 and 1 for fixed
+
+
+def dynamic_axes(case: Case) -> tuple[int, ...]:
+    """The axes whose size may differ from call to call; the others are sizes of the parameters, or channels."""
+    rank = len(case.shape)
+    if "normalized_shape" in case.args:
+        return tuple(range(rank - len(case.args["normalized_shape"])))
+    unbatched = OPS[case.op].facts(case.args, case.shape).get("unbatched", 0)
+    channels = 0 if unbatched else 1
+    return tuple(axis for axis in range(rank) if axis != channels)
+
+
+def example_shape(case: Case) -> tuple[int, ...]:
+    """The shape at which a dynamic graph is exported: that of no case, and the same for all that share the graph."""
+    dynamic = dynamic_axes(case)
+    return tuple(_SMALLEST + axis if axis in dynamic else size for axis, size in enumerate(case.shape))

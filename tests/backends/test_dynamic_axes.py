@@ -1,0 +1,27 @@
+"""The axes that a dynamic graph leaves open."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.backends.dynamic_axes import dynamic_axes, example_shape
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "args", "axes", "example"),
+    [
+        ("BatchNorm1d", (9, 3), {}, (0,), (4, 3)),
+        ("BatchNorm2d", (2, 3, 8, 9), {}, (0, 2, 3), (4, 3, 6, 7)),
+        ("InstanceNorm1d", (3, 5), {}, (1,), (3, 5)),
+        ("InstanceNorm1d", (2, 3, 5), {}, (0, 2), (4, 3, 6)),
+        ("GroupNorm", (2, 6, 5), {"num_groups": 3}, (0, 2), (4, 6, 6)),
+        ("LocalResponseNorm", (2, 6, 5, 5), {}, (0, 2, 3), (4, 6, 6, 7)),
+        ("LayerNorm", (2, 5, 6), {"normalized_shape": [6]}, (0, 1), (4, 5, 6)),
+        ("LayerNorm", (2, 5, 6), {"normalized_shape": [2, 5, 6]}, (), (2, 5, 6)),
+        ("RMSNorm", (7, 6), {"normalized_shape": [6]}, (0,), (4, 6)),
+    ],
+)
+def test_batch_and_space_are_open_and_what_parameters_fix_is_not(op, shape, args, axes, example, case_of):
+    case = case_of(op, shape=shape, args=args)
+    assert dynamic_axes(case) == axes
+    assert example_shape(case) == example
