@@ -76,7 +76,7 @@ class Precision:
         return FORMATS["float32"] if self.narrow else self.compute
 
     def A(self, n: int) -> float:
-        """The growth of a sum of n terms: linear up to 1024, then 32 sqrt(n); plain n in float64 (docs/allowance.md)."""
+        """The growth of a sum of n terms: linear up to 1024, then 32 sqrt(n); plain n in float64."""
         if self.compute.name == "float64" or n <= 1024:
             return float(n)
         return 32.0 * sqrt(n)

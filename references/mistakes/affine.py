@@ -22,9 +22,17 @@ AFFINE = (
         "weight-plus-one", "(1 + w) xh + b, the convention of libraries that initialise the weight with 0", "output",
         NORMS, {"affine": lambda _self, xh, w, b: (1 + w) * xh + b},
     ),
-    Mistake("weight-ignored", "xh + b in place of w xh + b", "output", NORMS, {"affine": lambda _self, xh, _w, b: xh + b}),
-    Mistake("bias-ignored", "w xh in place of w xh + b", "output", BIASED, {"affine": lambda _self, xh, w, _b: w * xh}),
-    Mistake("bias-subtracted", "w xh - b in place of w xh + b", "output", BIASED, {"affine": lambda _self, xh, w, b: w * xh - b}),
+    Mistake("weight-ignored", "xh + b in place of w xh + b", "output", NORMS,
+        {"affine": lambda _self, xh, _w, b: xh + b},
+    ),
+    Mistake(
+        "bias-ignored", "w xh in place of w xh + b", "output", BIASED,
+        {"affine": lambda _self, xh, w, _b: w * xh},
+    ),
+    Mistake(
+        "bias-subtracted", "w xh - b in place of w xh + b", "output", BIASED,
+        {"affine": lambda _self, xh, w, b: w * xh - b},
+    ),
     Mistake(
         "weight-and-bias-swapped", "b xh + w: the two parameters in each other's place", "output", BIASED,
         {"affine": lambda _self, xh, w, b: b * xh + w},
