@@ -92,6 +92,7 @@ class Normalisation:
         self.param_dtype = param_dtype
         self.precision = precision
         self.real = precision.reference.type
+        self.nothing = np.zeros((1, 1), precision.reference)  # the error of what a layer does not compute
 
     # ---- the definition, one method a formula; a mistake (references.mistakes) replaces one of them ----------------
 
@@ -217,7 +218,7 @@ class Normalisation:
             dm = U * (A * mean_absx + absm) + t
             dv = U * ((A + 2) * v + 2 * A * _mean(absxc * reach)) + dm**2 + t
         else:
-            dm = np.zeros_like(m)
+            dm = self.nothing
             dv = U * (A + 2) * v + t
 
         poisoned = ~np.isfinite(m + v)  # the batch's statistics spread a NaN over its slice,
@@ -234,7 +235,7 @@ class Normalisation:
             sdc = s * (dm + U * (reach + absxc))
             sigma = s * reach
         else:
-            sdc = sigma = np.zeros_like(xc)
+            sdc = sigma = self.nothing
         dxh = sdc * (1 + rho) + absxh * (rho + 2 * U) + t
         y = self.affine(xh, w, b)
         absy = np.abs(y)
@@ -246,7 +247,7 @@ class Normalisation:
             out_of_range = out_of_range | (np.maximum(s, absm) > p.stored.max / 8)
         spoiled = bool(poisoned.any())
         if spoiled:  # decided by its class, NaN or not, and rounds its finite values once
-            sdc, dxh, sigma = (np.where(poisoned, 0, error) for error in (sdc, dxh, sigma))
+            sdc, dxh, sigma = (np.where(poisoned, self.nothing, error) for error in (sdc, dxh, sigma))
             dy = np.where(poisoned, 4 * U * absy, dy)
             out_of_range = out_of_range & ~poisoned
         return Forward(
@@ -293,7 +294,7 @@ class Normalisation:
             mean_absg = _mean(absg)
             S1, S2 = self.backward_sums(g, f.xh)
             absS1, absS2 = np.abs(S1), np.abs(S2)
-            dS1 = U * (A * mean_absg + absS1) + t if self.centred else np.zeros_like(S1)
+            dS1 = U * (A * mean_absg + absS1) + t if self.centred else self.nothing
             dS2 = _mean(absg * (U * A * fused + f.sdc)) + U * absS2 + t
             gx = self.input_gradient(f, gy, S1, S2)
             # d(gx) of the docstring, term by term of what varies within a slice
