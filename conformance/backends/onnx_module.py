@@ -22,14 +22,16 @@ import torch
 from conformance.backends.batch_export import BatchExport, Job, Outcome
 from conformance.backends.dynamic_axes import dynamic_axes, example_shape
 from conformance.backends.exporters import Exporter, Form, with_dynamo, with_script
+from conformance.backends.failure import Failure
 from conformance.backends.models import Bytewise, Failed, Made, Models
 from conformance.backends.modules import arguments, build, factory_of, load_state
+from conformance.backends.onnx_evidence import blame, observed, write_backend_test
 from conformance.backends.onnxruntime_session import load_model, run_model
 from conformance.backends.reasons import stated
 from conformance.backends.state import bind, fingerprint, outline, template
-from conformance.backends.tensors import shape_name, to_array, to_tensor
+from conformance.backends.tensors import to_array, to_tensor
 from conformance.inputs import Inputs, make_inputs
-from conformance.observation import Array, Observation, StepObservation, Unsupported
+from conformance.observation import Array, Observation, Unsupported
 from conformance.suite.case import Case, Mode
 
 TOGETHER = 128  # modules in one call: beyond this the cost per module hardly falls
@@ -177,10 +179,27 @@ class OnnxModule:
         seconds = 0.0
         for planned in plan(case, inputs):
             output, took = run_graph(self.model(planned), planned.x, optimise=case.export.optimisation == "all")
-            structure = {"dtype": output.dtype.name, "shape": shape_name(output.shape)}
-            steps.append(StepObservation({"output": output}, structure))
+            steps.append(observed(output))
             seconds += took
         return Observation(tuple(steps), None, seconds)
+
+    def investigate(self, failure: Failure) -> str:
+        """Who lost the numbers: the exporter, the optimiser or a kernel; and the graph, for others to run."""
+        case = failure.case
+        planned = list(plan(case, failure.inputs))
+        models, xs = [self.model(each) for each in planned], [each.x for each in planned]
+        said = blame(
+            models,
+            xs,
+            failure.agrees,
+            unoptimised=lambda model, x: run_graph(model, x, optimise=False)[0],
+            optimised=case.export.optimisation == "all",
+        )
+        if failure.folder is None:
+            return said
+        step = failure.step
+        write_backend_test(failure.folder, models[step], [xs[step]], [failure.expected[step]])
+        return f"{said}\nstep {step} as a test of an ONNX backend: {failure.folder}"
 
     def model(self, planned: Planned) -> onnx.ModelProto:
         """The graph of a step, with its state.

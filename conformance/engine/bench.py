@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 
 from conformance.engine.execute import Seat, SharedCase, Tools, execute, first_line, take_seat
 from conformance.engine.messages import Assignment, Ready
@@ -31,9 +32,15 @@ class Bench:
     """Backends, each loaded once, and the loop over a unit's cases."""
 
     def __init__(
-        self, names: Sequence[str], tools: Tools, divergences: Mapping[str, Divergence], teller: Teller
+        self,
+        names: Sequence[str],
+        tools: Tools,
+        divergences: Mapping[str, Divergence],
+        teller: Teller,
+        evidence: str = "",
     ) -> None:
         self._tools = tools
+        self._evidence = Path(evidence) if evidence else None
         self._divergences = divergences
         self._teller = teller
         self.seats: dict[str, Seat] = {}
@@ -58,7 +65,7 @@ class Bench:
             shared = SharedCase(assignment.case, self._tools)
             for name in assignment.backends:
                 self._teller.starting(place, name)
-                yield execute(shared, self.seats[name], self._tools, self._divergences)
+                yield execute(shared, self.seats[name], self._tools, self._divergences, self._evidence)
 
     def _prepare(self, unit: Sequence[Assignment]) -> None:
         for name, seat in self.seats.items():

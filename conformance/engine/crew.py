@@ -24,13 +24,15 @@ TICK = 0.25  # seconds between two looks at the limits
 class Crew:
     """Up to ``size`` worker processes at work on one schedule."""
 
-    def __init__(self, plan: Plan, schedule: Schedule, *, size: int, limits: Limits, tools: str) -> None:
+    def __init__(self, plan: Plan, schedule: Schedule, *, size: int, limits: Limits, tools: str, evidence: str) -> None:
         self._plan = plan
         self._schedule = schedule
         self._size = size
         self._limits = limits
         self._folder = tempfile.TemporaryDirectory(prefix="conformance-")
-        self._setup = Setup(tools=tools, backends=plan.backends, divergences=dict(plan.divergences), log="")
+        self._setup = Setup(
+            tools=tools, backends=plan.backends, divergences=dict(plan.divergences), log="", evidence=evidence
+        )
         self._inbox: SimpleQueue[Event] = SimpleQueue()
         self._workers: list[Worker] = []
         self._started = 0

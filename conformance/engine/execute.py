@@ -8,16 +8,18 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from conformance.backends.contract import Backend
+from conformance.backends.failure import Failure, Investigator
 from conformance.engine.plan import plain_record
 from conformance.engine.runtime import surroundings
 from conformance.inputs import Inputs
-from conformance.observation import Observation, Unsupported
-from conformance.record import Figure, Record, Verdict
+from conformance.observation import Array, Observation, Unsupported
+from conformance.record import BAD, Figure, Record, Verdict
 from conformance.suite.case import Case, Divergence
 
 DETAIL_LIMIT = 8_000  # characters of somebody else's text that a record keeps
@@ -42,6 +44,7 @@ class Tools:
 
     ``applicable(case, divergences, runtime)`` are the declared divergences whose conditions hold for the case, here.
     ``judge(case, expectation, observation, observes, divergences)`` is the verdict with its figures.
+    ``outputs(expectation)`` is the expected output of each step, as it would be stored.
     """
 
     load: Callable[[str], Backend]
@@ -50,6 +53,7 @@ class Tools:
     applicable: Callable[[Case, Mapping[str, Divergence], Mapping[str, str]], Sequence[Divergence]]
     judge: Callable[[Case, Any, Observation, tuple[str, ...], Sequence[Divergence]], Judged]
     devices: Callable[[], dict[str, str]]
+    outputs: Callable[[Any], tuple[Array, ...]] = lambda expectation: ()  # noqa: ARG005 - where nothing is expected
 
 
 def tools_from(name: str) -> Tools:
@@ -101,14 +105,23 @@ def first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
-def execute(shared: SharedCase, seat: Seat, tools: Tools, divergences: Mapping[str, Divergence]) -> Record:
-    """The record of one case on one backend; never raises but for KeyboardInterrupt and the like."""
+def execute(
+    shared: SharedCase,
+    seat: Seat,
+    tools: Tools,
+    divergences: Mapping[str, Divergence],
+    evidence: Path | None = None,
+) -> Record:
+    """The record of one case on one backend; never raises but for KeyboardInterrupt and the like.
+
+    evidence: the folder in which a backend may keep what shows a failure.
+    """
     case = shared.case
     if seat.backend is None:
         return plain_record(case, seat.name, "missing", seat.missing)
     started = time.perf_counter()
     try:
-        record = _run(shared, seat, seat.backend, tools, divergences)
+        record = _run(shared, seat, seat.backend, tools, divergences, evidence)
     except Exception as error:  # noqa: BLE001 - whatever our own code raises is the verdict of this pair alone
         text = f"conformance itself failed: {type(error).__name__}: {first_line(str(error))}"
         detail = traceback.format_exc()[-DETAIL_LIMIT:]
@@ -117,7 +130,12 @@ def execute(shared: SharedCase, seat: Seat, tools: Tools, divergences: Mapping[s
 
 
 def _run(
-    shared: SharedCase, seat: Seat, backend: Backend, tools: Tools, divergences: Mapping[str, Divergence]
+    shared: SharedCase,
+    seat: Seat,
+    backend: Backend,
+    tools: Tools,
+    divergences: Mapping[str, Divergence],
+    evidence: Path | None,
 ) -> Record:
     case = shared.case
     why_not = backend.unsupported(case)
@@ -133,8 +151,26 @@ def _run(
         )
     declared = tools.applicable(case, divergences, surroundings(seat.name, seat.versions))
     judged = tools.judge(case, shared.expectation, observation, tuple(backend.observes), declared)
+    detail = ""
+    if judged.verdict == "fail" and isinstance(backend, Investigator):
+
+        def agrees(other: Observation) -> bool:
+            return tools.judge(case, shared.expectation, other, tuple(backend.observes), declared).verdict not in BAD
+
+        step = judged.figures[0].step if judged.figures else 0
+        folder = None if evidence is None else evidence / f"{case.key}-{seat.name}"
+        expected = tools.outputs(shared.expectation)
+        detail = _investigated(backend, Failure(case, shared.inputs, observation, step, expected, agrees, folder))
     return msgspec.structs.replace(
-        plain_record(case, seat.name, judged.verdict, judged.reason),
+        plain_record(case, seat.name, judged.verdict, judged.reason, detail=detail),
         figures=tuple(judged.figures),
         divergence=judged.divergence or "",
     )
+
+
+def _investigated(backend: Investigator, failure: Failure) -> str:
+    """What the backend finds out; that it cannot is worth a line and no more."""
+    try:
+        return backend.investigate(failure)[:DETAIL_LIMIT]
+    except Exception as error:  # noqa: BLE001 - the verdict stands, whatever happens here
+        return f"the failure could not be looked into: {type(error).__name__}: {first_line(str(error))}"

@@ -16,12 +16,13 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
-    """To the worker, once: what to load, and the file that takes its standard error."""
+    """To the worker, once: what to load, the file that takes its standard error, where evidence of failures goes."""
 
     tools: str
     backends: tuple[str, ...]
     divergences: dict[str, Divergence]
     log: str
+    evidence: str = ""
 
 
 class Work(msgspec.Struct, frozen=True, tag=True):

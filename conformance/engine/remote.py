@@ -74,7 +74,7 @@ def serve(channel: Any) -> None:
     _settle_in(setup)
     tools = tools_from(setup.tools)
     teller = ChannelTeller(channel)
-    bench = Bench(setup.backends, tools, setup.divergences, teller)
+    bench = Bench(setup.backends, tools, setup.divergences, teller, setup.evidence)
     teller.say(bench.introduction())
     while True:
         try:

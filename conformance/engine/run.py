@@ -16,7 +16,7 @@ from conformance.engine.messages import Finished, Note, Ready
 from conformance.engine.plan import Plan
 from conformance.engine.runtime import applicable, surroundings
 from conformance.engine.schedule import Schedule
-from conformance.engine.store import Store, StoredRun
+from conformance.engine.store import EVIDENCE, Store, StoredRun
 from conformance.errors import UsageError
 from conformance.record import Footer, Header, Record
 from conformance.suite.case import Case, Divergence
@@ -84,7 +84,8 @@ class _Run:
 
     def carry_out(self, how: How) -> StoredRun:
         started = time.perf_counter()
-        events = (_in_process if how.in_process else _in_workers)(self._plan, self._schedule, how)
+        evidence = str(self._store.folder / EVIDENCE)
+        events = (_in_process if how.in_process else _in_workers)(self._plan, self._schedule, how, evidence)
         try:
             for event in events:
                 match event:
@@ -166,17 +167,17 @@ class _Run:
 Events = Generator[Ready | Finished | Note, None, None]
 
 
-def _in_workers(plan: Plan, schedule: Schedule, how: How) -> Events:
+def _in_workers(plan: Plan, schedule: Schedule, how: How, evidence: str) -> Events:
     from conformance.engine.crew import Crew
 
-    crew = Crew(plan, schedule, size=how.workers, limits=how.limits, tools=how.tools)
+    crew = Crew(plan, schedule, size=how.workers, limits=how.limits, tools=how.tools, evidence=evidence)
     try:
         yield from crew.work()
     finally:
         crew.dismiss()
 
 
-def _in_process(plan: Plan, schedule: Schedule, how: How) -> Events:
+def _in_process(plan: Plan, schedule: Schedule, how: How, evidence: str) -> Events:
     """No isolation, for debuggers: a crash ends everything, and limits of time and memory are not kept."""
     from conformance.engine.bench import Bench, Teller
     from conformance.engine.execute import tools_from
@@ -190,7 +191,7 @@ def _in_process(plan: Plan, schedule: Schedule, how: How) -> Events:
 
     notes = Notes()
     tools = tools_from(how.tools)
-    bench = Bench(plan.backends, tools, plan.divergences, notes)
+    bench = Bench(plan.backends, tools, plan.divergences, notes, evidence)
     yield bench.introduction()
     while (unit := schedule.next_unit()) is not None:
         for record in bench.run(plan.assignments(unit.pairs), prepare=unit.prepare):

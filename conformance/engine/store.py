@@ -19,6 +19,7 @@ ROOT = Path(".conformance")
 RECORDS = "records.jsonl"
 HELD = "held.jsonl"  # records that an interrupted run had, but whose turn had not come
 LATEST = "latest"
+EVIDENCE = "failures"  # the folder of what backends keep of failures
 
 
 @dataclass(frozen=True, slots=True)

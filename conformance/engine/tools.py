@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from conformance import backends
 from conformance.engine.execute import Tools
 from conformance.engine.runtime import applicable
 from conformance.inputs import make_inputs
+from conformance.inputs.make import stored
 from conformance.judge import Expectation, judge
+from conformance.observation import Array
 
 
 def devices() -> dict[str, str]:
     """What a headline must say about this machine's devices."""
     missing = backends.load("torch-cuda").available()
     return {"cuda": f"none ({missing})" if missing else "present"}
+
+
+def outputs(expectation: Expectation) -> tuple[Array, ...]:
+    """The expected output of each step, rounded to the type in which it is stored."""
+    quantities = (step.quantities["output"] for step in expectation.steps())
+    with np.errstate(all="ignore"):
+        return tuple(stored(quantity.value, quantity.stored) for quantity in quantities)
 
 
 def standard() -> Tools:
@@ -24,4 +35,5 @@ def standard() -> Tools:
         applicable=applicable,
         judge=judge,
         devices=devices,
+        outputs=outputs,
     )
