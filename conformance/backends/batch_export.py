@@ -35,8 +35,22 @@ class Job:
     form: Form = PLAIN
 
 
+class BrokenParts(Exception):  # noqa: N818 - seen by nobody but this module
+    """The modules in these places raise."""
+
+    def __init__(self, places: Sequence[int]) -> None:
+        super().__init__()
+        self.places = tuple(places)
+
+
 class SideBySide(torch.nn.Module):
-    """Independent modules: the outputs of each depend on its own inputs alone, and stand together in its place."""
+    """Independent modules: the outputs of each depend on its own inputs alone, and stand together in its place.
+
+    A module that raises does not keep the others from being tried.
+
+    Raises:
+        BrokenParts: some of them raise.
+    """
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         super().__init__()
@@ -45,24 +59,31 @@ class SideBySide(torch.nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         outputs: list[torch.Tensor] = []
+        broken: list[int] = []
         rest = inputs
-        for module, takes in zip(self.parts, self.takes, strict=True):
+        for place, (module, takes) in enumerate(zip(self.parts, self.takes, strict=True)):
             given, rest = rest[:takes], rest[takes:]
-            made = module(*given)
+            try:
+                made = module(*given)
+            except Exception:  # noqa: BLE001 - said below, when all were tried
+                broken.append(place)
+                continue
             outputs += [made] if isinstance(made, torch.Tensor) else made
+        if broken:
+            raise BrokenParts(broken)
         return tuple(outputs)
 
 
 class BatchExport:
     """Exports many modules in few calls.
 
-    When a call fails its jobs are halved until the one that cannot be exported stands alone; that one is exported by
-    itself, so that its exception is the one that a user would see.  Its kind is remembered: others of the kind are
-    exported one by one, since halving again for each of them would cost more.
+    When a call fails, the jobs that broke it are exported by themselves, so that their exceptions are those that a user
+    would see, and the others together again; where nobody can say which broke it, halves of it are tried.  The first
+    exception of each kind of module is remembered: what is of the same kind, and breaks a call too, ends in the same.
     """
 
     def __init__(self) -> None:
-        self._suspects: set[str] = set()
+        self._refused: dict[str, Exception] = {}
 
     def __call__(self, jobs: Sequence[Job]) -> list[Outcome]:
         """A model for each job, or the exception that its export ends in."""
@@ -71,31 +92,35 @@ class BatchExport:
         for place, job in enumerate(jobs):
             by_opset.setdefault(job.form.opset, {})[place] = job
         for alike in by_opset.values():
-            self._export(alike, outcomes)
+            suspects = {place: job for place, job in alike.items() if job.kind in self._refused}
+            self._export(suspects, outcomes)  # not among the others, whose call they would probably spoil
+            self._export({place: job for place, job in alike.items() if place not in suspects}, outcomes)
         return [outcomes[place] for place in range(len(jobs))]
 
     def _export(self, jobs: dict[int, Job], outcomes: dict[int, Outcome]) -> None:
-        trusted = {place: job for place, job in jobs.items() if job.kind not in self._suspects}
-        if len(trusted) == 1:
-            trusted = {}  # there is nobody to share a call with
-        for place in jobs.keys() - trusted.keys():
-            outcomes[place] = self._alone(jobs[place])
-        if not trusted:
+        if len(jobs) < 2:  # there is nobody to share a call with
+            for place, job in jobs.items():
+                outcomes[place] = self._alone(job)
             return
+        places = list(jobs)
         try:
-            models = _together(list(trusted.values()))
-        except Exception:  # noqa: BLE001 - some job among these; the halves tell which
-            places = sorted(trusted)
-            for half in (places[: len(places) // 2], places[len(places) // 2 :]):
-                self._export({place: trusted[place] for place in half}, outcomes)
+            models = _together([jobs[place] for place in places])
+        except Exception as error:  # noqa: BLE001 - some job among these; either the error or the halves tell which
+            broken = [places[each] for each in _broken(error)]
+            for place in broken:
+                known = self._refused.get(jobs[place].kind)
+                outcomes[place] = self._alone(jobs[place]) if known is None else known
+            middle = len(places) // 2
+            for rest in (places,) if broken else (places[:middle], places[middle:]):
+                self._export({place: jobs[place] for place in rest if place not in broken}, outcomes)
         else:
-            outcomes.update(zip(trusted, models, strict=True))
+            outcomes.update(zip(places, models, strict=True))
 
     def _alone(self, job: Job) -> Outcome:
         try:
             return with_dynamo(job.module, job.x, job.form, job.more)
         except Exception as error:  # noqa: BLE001 - the outcome of this job, for its caller to report
-            self._suspects.add(job.kind)
+            self._refused[job.kind] = error
             return error
 
 
@@ -105,14 +130,26 @@ def _together(jobs: Sequence[Job]) -> list[onnx.ModelProto]:
     for place, job in enumerate(jobs):
         axes += [named_axes(job.form, f"x{place}"), *(None for _ in job.more)]
     shapes = (tuple(axes),) if any(axes) else None  # SideBySide takes all inputs under one name
-    model = dynamo_program(SideBySide(jobs), inputs, opset=jobs[0].form.opset, shapes=shapes)
+    return _cut(dynamo_program(SideBySide(jobs), inputs, opset=jobs[0].form.opset, shapes=shapes), jobs)
+
+
+def _broken(error: BaseException | None) -> tuple[int, ...]:
+    """The places that an exporter's exception speaks of, however deep inside."""
+    while error is not None:
+        if isinstance(error, BrokenParts):
+            return error.places
+        error = error.__cause__ or error.__context__
+    return ()
+
+
+def _cut(model: onnx.ModelProto, jobs: Sequence[Job]) -> list[onnx.ModelProto]:
     sources = [value.name for value in model.graph.input]
     results = [value.name for value in model.graph.output]
-    if len(sources) != len(inputs) or len(results) != sum(job.results for job in jobs):
+    takes = [1 + len(job.more) for job in jobs]
+    if len(sources) != sum(takes) or len(results) != sum(job.results for job in jobs):
         raise ValueError(f"{len(jobs)} modules became {len(sources)} inputs and {len(results)} outputs")
     models = []
-    for job in jobs:
-        takes = 1 + len(job.more)
-        models.append(part(model, sources[:takes], results[: job.results]))
-        sources, results = sources[takes:], results[job.results :]
+    for job, taken in zip(jobs, takes, strict=True):
+        models.append(part(model, sources[:taken], results[: job.results]))
+        sources, results = sources[taken:], results[job.results :]
     return models

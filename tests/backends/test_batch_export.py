@@ -76,6 +76,17 @@ def test_only_the_module_that_cannot_be_exported_fails():
     assert isinstance(outcomes[2], torch.onnx.OnnxExporterError)
 
 
+def test_what_breaks_a_call_is_found_at_once_and_the_rest_is_exported_together(monkeypatch):
+    calls = []
+    together, alone = batch_export._together, batch_export.with_dynamo
+    monkeypatch.setattr(batch_export, "_together", lambda jobs: calls.append(len(jobs)) or together(jobs))
+    monkeypatch.setattr(batch_export, "with_dynamo", lambda *given: calls.append("alone") or alone(*given))
+    outcomes = BatchExport()([*_layer_norms(2), _bad(), *_layer_norms(1), _bad(), _bad("another kind")])
+    assert calls == [6, "alone", "alone", 3]
+    assert [isinstance(outcome, Exception) for outcome in outcomes] == [False, False, True, False, True, True]
+    assert outcomes[2] is outcomes[4]
+
+
 def test_a_kind_that_failed_does_not_spoil_another_call(monkeypatch):
     export = BatchExport()
     export([_bad()])
@@ -89,6 +100,14 @@ def test_a_kind_that_failed_does_not_spoil_another_call(monkeypatch):
     outcomes = export([*_layer_norms(2), _bad(), *_layer_norms(1)])
     assert calls == [3]
     assert [isinstance(outcome, Exception) for outcome in outcomes] == [False, False, True, False]
+
+
+def test_a_module_of_a_suspect_kind_that_can_be_exported_is(monkeypatch):
+    export = BatchExport()
+    export([_bad("kind")])
+    good = [Job("kind", torch.nn.LayerNorm(6).eval(), torch.zeros(2, 6)) for _ in range(2)]
+    outcomes = export([*good, _bad("kind")])
+    assert [isinstance(outcome, Exception) for outcome in outcomes] == [False, False, True]
 
 
 def test_a_failing_call_is_halved(monkeypatch):
