@@ -7,6 +7,7 @@ anything that cannot be read is expanded anew.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,15 +26,19 @@ KEPT = 16
 SMALL = 16_384
 """Files of fewer bytes than this expand as fast as they are read back."""
 
+LARGE = 64 << 20
+"""Files of more bytes than this are for the loader, which refuses what is too large."""
+
 
 def kept(files: Sequence[Path], expand: Callable[[Sequence[Path]], Suite]) -> Suite:
     """What ``expand(files)`` returns, from disk where it was kept."""
     try:
+        about = [file.stat() for file in files]
+        if not all(stat.S_ISREG(each.st_mode) for each in about) or not SMALL < sum(a.st_size for a in about) < LARGE:
+            return expand(files)
         texts = [file.read_bytes() for file in files]
     except OSError:
         return expand(files)  # which says what is wrong with the file
-    if sum(map(len, texts)) < SMALL:
-        return expand(files)
     place = cache_folder() / "suites" / f"{_name(files, texts)}.msgpack"
     with suppress(OSError, msgspec.MsgspecError):
         suite = msgspec.msgpack.decode(place.read_bytes(), type=Suite, dec_hook=_decoded)
