@@ -21,7 +21,7 @@ class UsageError(ConformanceError):
     """A command was called in a way that it cannot answer."""
 
 
-class NothingSelected(ConformanceError):
+class NothingSelected(ConformanceError):  # noqa: N818 - an outcome, with an exit code of its own
     """The selection holds no case."""
 
     exit_code = 5
