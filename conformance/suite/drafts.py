@@ -66,12 +66,9 @@ def layer(document: Document, fields: Mapping[str, Any] | None, path: Path) -> L
 def _flat(document: Document, fields: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Any, Path]]:
     for name, value in fields.items():
         here: Path = (*path, name)
-        if name == "args":
-            for argument, given in value.items():
-                yield f"args.{argument}", given, (*here, argument)
-        elif name == "export":
+        if name in ("args", "export"):
             for part, given in value.items():
-                yield f"export.{part}", given, (*here, part)
+                yield f"{name}.{part}", given, (*here, part)
         elif name == "tolerance":
             for quantity, figures in value.items():
                 where: Path = (*here, quantity)

@@ -63,7 +63,9 @@ def _reasons(expansion: Expansion, drafted: Drafted) -> list[Reason]:
     case, layer = drafted
     values: dict[str, Any] = {"op": case.op}
     values |= {f"args.{name}": value for name, value in case.args.items()}
-    plain = (field for field in case.__struct_fields__ if field not in (*DESCRIPTIVE, "op", "args", "tolerance", "export"))
+    plain = (
+        field for field in case.__struct_fields__ if field not in (*DESCRIPTIVE, "op", "args", "tolerance", "export")
+    )
     values |= {field: getattr(case, field) for field in plain}
     values |= {f"export.{part}": value for part, value in msgspec.structs.asdict(case.export).items()}
     values |= {f"tolerance.{name}": _figures(each) for name, each in case.tolerance.items()}
