@@ -221,12 +221,11 @@ class Normalisation:
             dm = self.nothing
             dv = U * (A + 2) * v + t
 
-        poisoned = ~np.isfinite(m + v)  # the batch's statistics spread a NaN over its slice,
-        if constant:  # constants leave every element to itself
-            poisoned = poisoned | ~np.isfinite(X)
+        broken = ~np.isfinite(m + v)  # the batch's statistics spread a NaN over its slice,
+        poisoned = broken | ~np.isfinite(X) if constant else broken  # constants leave every element to itself
         s = self.inverse_std(v)
         h = dv / (v + self.real(self.eps)) + U  # relative error of v + eps
-        undetermined = ~((h < 0.5) & np.isfinite(dm)) & ~poisoned
+        undetermined = ~((h < 0.5) & np.isfinite(dm)) & ~broken
         rho = np.expm1(-0.5 * np.log1p(-np.where(h < 0.5, h, 0))) + 2 * U
 
         xh = self.normalise(xc, s)
@@ -249,7 +248,7 @@ class Normalisation:
         if spoiled:  # decided by its class, NaN or not, and rounds its finite values once
             sdc, dxh, sigma = (np.where(poisoned, self.nothing, error) for error in (sdc, dxh, sigma))
             dy = np.where(poisoned, 4 * U * absy, dy)
-            out_of_range = out_of_range & ~poisoned
+            out_of_range = out_of_range & ~broken
         return Forward(
             fold, X, m, v, xc, s, xh, w, b, y, absw, absxh, constant,
             dm=dm, dv=dv, sdc=sdc, rho=rho, dxh=dxh, sigma=sigma, dy=dy,
@@ -309,7 +308,7 @@ class Normalisation:
             )
             unknown = unknown | (self._gradient_out_of_range(f, absg, mean_absg) & ~f.poisoned)
         lost = bool(unknown.any())
-        if f.spoiled:
+        if f.spoiled and not f.constant:  # with constant statistics gx does not depend on x, whatever x holds
             dgx = np.where(f.poisoned, 4 * U * np.abs(gx), dgx)
         if lost:
             dgx = np.where(unknown, real(np.inf), dgx)

@@ -105,7 +105,10 @@ class Layer:
 
     def inverse_std(self, v: Array) -> Array:
         s = self.real(1) / np.sqrt(v + self.eps)
-        return s if self.form.root == "rounded" else np.nextafter(np.nextafter(s, self.real(np.inf)), self.real(np.inf))
+        if self.form.root == "rounded":
+            return s
+        above = self.real(np.inf)
+        return np.where(s > 0, np.nextafter(np.nextafter(s, above), above), s)  # 1 / inf is 0 on every machine
 
     def normalised(self, p: Pass) -> Array:
         return (p.x - p.m) * p.s

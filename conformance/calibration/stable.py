@@ -56,7 +56,7 @@ def compensated(x: Array) -> Array:
     for term in np.ascontiguousarray(x.T):
         corrected = term - lost
         larger = total + corrected
-        lost = (larger - total) - corrected
+        lost = np.where(np.isfinite(larger), (larger - total) - corrected, 0)  # inf - inf is no correction
         total = larger
     return total[:, None]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from conformance.calibration.outcome import Outcome, Worst
 from conformance.calibration.tally import EXAMPLES, Tally
 
+_LINES = 40  # configurations with false alarms that are shown
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
@@ -63,15 +64,22 @@ def _implementations(tally: Tally) -> Iterator[str]:
 
 
 def _strains(tally: Tally) -> Iterator[str]:
-    quantities = sorted({quantity for _, quantity in tally.strains})
+    quantities = sorted({quantity for _, _, quantity in tally.strains})
+    measured = {(kind, dtype) for kind, dtype, _ in tally.strains}
     yield "### Largest (error - rounding on store) / d in the first step, class A"
     yield _grid(
-        ("dtype", *quantities),
+        ("implementations", "dtype", *quantities),
         (
-            (dtype, *(f"{tally.strains.get((dtype, quantity), 0.0):.3f}" for quantity in quantities))
+            (kind, dtype, *(_strain(tally.strains.get((kind, dtype, quantity))) for quantity in quantities))
+            for kind in ("own", "torch", "onnxruntime")
             for dtype in _DTYPES
+            if (kind, dtype) in measured
         ),
     )
+
+
+def _strain(share: float | None) -> str:
+    return "-" if share is None else f"{share:.3f}"
 
 
 def _carried(tally: Tally) -> Iterator[str]:
@@ -115,7 +123,8 @@ def _rivals(tally: Tally) -> Iterator[str]:
 def _false_alarms(tally: Tally) -> Iterator[str]:
     if tally.false_alarms:
         yield "### False alarms"
-        yield "\n".join(_line(outcome) for outcome in tally.false_alarms[:20])
+        shown = {(outcome.index, outcome.kind): outcome for outcome in reversed(tally.false_alarms)}
+        yield "\n".join(_line(shown[key]) for key in sorted(shown)[:_LINES])
 
 
 def _deviations(tally: Tally) -> Iterator[str]:

@@ -52,7 +52,7 @@ class Tally:
     configurations: int = 0
     correct: dict[tuple[str, str], Row] = field(default_factory=dict)  # (kind, name)
     mistakes: dict[str, MistakeRow] = field(default_factory=dict)
-    strains: dict[tuple[str, str], float] = field(default_factory=dict)  # (dtype, quantity), class A alone
+    strains: dict[tuple[str, str, str], float] = field(default_factory=dict)  # (kind, dtype, quantity), class A alone
     carried: dict[tuple[str, str], Carried] = field(default_factory=dict)  # (dtype, param dtype)
     false_alarms: list[Outcome] = field(default_factory=list)
     deviations: dict[tuple[str, str], list[Outcome]] = field(default_factory=lambda: defaultdict(list))
@@ -95,7 +95,7 @@ class Tally:
             self.beyond_a.update((outcome.dtype, outcome.op, quantity) for quantity in outcome.beyond_a)
             return
         for quantity, strain in outcome.strains:
-            key = (outcome.dtype, quantity)
+            key = (outcome.kind, outcome.dtype, quantity)
             self.strains[key] = max(self.strains.get(key, 0.0), strain)
         if outcome.carried is not None:
             row_of_dtypes = self.carried.setdefault((outcome.dtype, outcome.param_dtype), Carried())

@@ -1,7 +1,8 @@
 """Whether an error can be told from what stable implementations do, without any model.
 
 An element is visibly wrong when its error is more than four times (eight times for gradients of parameters) the worst
-error that the stable implementations make on the same data, plus the rounding on store.
+error that the stable implementations make on the same data, plus the rounding on store.  So is NaN where all of them
+have a number, even where the mathematics cannot say which.
 """
 
 from __future__ import annotations
@@ -34,9 +35,12 @@ class Yardstick:
         rules = build_reference(case)
         self.fold = rules.fold(case.shape) if isinstance(rules, Normalisation) else None
         self.worst: list[dict[str, Array]] = [{} for _ in steps]
+        self.numbers: list[dict[str, Array]] = [{} for _ in steps]  # where every implementation has one
         for raw in stable:
-            for kept, expected, got in zip(self.worst, steps, raw, strict=True):
+            for kept, numbers, expected, got in zip(self.worst, self.numbers, steps, raw, strict=True):
                 for name, quantity in judged(expected):
+                    clear = ~np.isnan(got[name])
+                    numbers[name] = numbers[name] & clear if name in numbers else clear
                     error = self._spread(name, _error(quantity, got[name], stored=False))
                     kept[name] = np.maximum(kept[name], error) if name in kept else error
 
@@ -54,8 +58,8 @@ class Yardstick:
     def visible(self, got: Sequence[Mapping[str, Array]]) -> bool:
         """Whether any stored element of any step is visibly wrong."""
         return any(
-            self._visible(name, quantity, kept[name], step[name])
-            for kept, expected, step in zip(self.worst, self.steps, got, strict=True)
+            bool((np.isnan(step[name]) & numbers[name]).any()) or self._visible(name, quantity, kept[name], step[name])
+            for kept, numbers, expected, step in zip(self.worst, self.numbers, self.steps, got, strict=True)
             for name, quantity in judged(expected)
             if name in step
         )
@@ -65,7 +69,7 @@ class Yardstick:
         with np.errstate(all="ignore"):
             error = _error(quantity, got, stored=True)
             limit = factor * worst + storage_rounding(quantity.value, FORMATS[quantity.stored])
-            wrong = (error > limit) | np.isnan(error)
+            wrong = error > limit
         return bool((wrong & decided(quantity)).any())
 
 

@@ -50,3 +50,13 @@ def test_rounding_on_store_is_not_visible(case_of):
     exact = [[{"output": np.array([[1.001, 2.0]])}]]
     assert not Yardstick(case, [expected], exact).visible([{"output": np.array([[1.0, 2.0]])}])
     assert Yardstick(case, [expected], exact).visible([{"output": np.array([[1.02, 2.0]])}])
+
+
+def test_nan_is_visible_where_all_others_have_a_number_even_undetermined(case_of):
+    case = case_of("LayerNorm", (1, 2))
+    unknown = Quantity(np.zeros((1, 2)), np.full((1, 2), np.inf), "float32", np.ones((1, 2), bool))
+    got = [{"output": np.array([[np.nan, 7.0]], np.float32)}]
+    assert Yardstick(case, [Expected({"output": unknown}, {})], [[{"output": np.array([[1.0, 1.0]])}]]).visible(got)
+    assert not Yardstick(case, [Expected({"output": unknown}, {})], [[{"output": np.array([[np.nan, 1.0]])}]]).visible(
+        got
+    )
