@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -11,13 +13,14 @@ import click
 import msgspec
 
 from conformance import __version__
+from conformance.backends.export_cache import SWITCH_VARIABLE
 from conformance.cli import options
 from conformance.cli.output import check_writable, deliver
 from conformance.engine.limits import GIB, Limits, default_workers
 from conformance.engine.run import STANDARD_TOOLS, How, run
-from conformance.engine.store import ROOT, Store, read_run
+from conformance.engine.store import ROOT, Store, find, read_run
 from conformance.engine.wish import DEFAULT_BACKENDS, Wish, grant
-from conformance.errors import UsageError
+from conformance.errors import ConformanceError, UsageError
 from conformance.record import Header
 from conformance.report.progress import Progress
 from conformance.report.summary import INTERRUPTED, Summary
@@ -51,10 +54,18 @@ Examples:
 @click.option(
     "--case-timeout", type=click.FloatRange(min=0.1), default=60.0, metavar="SECONDS", help="Per case and backend; 60."
 )
+@click.option("--no-cache", is_flag=True, help="Export anew, and keep nothing of it for the next run.")
 @click.option(
     "--memory", type=click.FloatRange(min=0.5), default=8.0, metavar="GIB", help="Memory that a worker may use; 8."
 )
-@click.option("--resume", is_flag=True, help="Finish the last run, which was interrupted.")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value=str(ROOT / "latest"),
+    type=click.Path(path_type=Path),
+    metavar="[RUN]",
+    help="Finish a run that was interrupted: the last one, or that in the folder RUN.",
+)
 @options.output("text")
 @click.option("--tools", default=STANDARD_TOOLS, hidden=True)
 @click.pass_context
@@ -73,7 +84,8 @@ def command(
     in_process: bool,
     case_timeout: float,
     memory: float,
-    resume: bool,
+    no_cache: bool,
+    resume: Path | None,
     form: str,
     target: Path | None,
     junitxml: Path | None,
@@ -92,16 +104,18 @@ def command(
         exports=exports,
     )
     store = None
-    if resume:
+    if resume is not None:
         if wish != Wish():
             raise UsageError(
-                "--resume finishes the last run as it was asked for; it takes no other selection",
+                "--resume finishes a run as it was asked for; it takes no other selection",
                 hint="conformance run --resume",
             )
-        store = Store.resume(ROOT / "latest")
+        store = Store.resume(resume)
         assert store.header is not None
         wish = msgspec.convert(store.header.extra.get("wish", {}), Wish)
     granted = grant(wish)
+    if no_cache:
+        os.environ[SWITCH_VARIABLE] = "off"  # the workers inherit it
     check_writable(target, junitxml)
     how = How(
         workers=workers or default_workers(),
@@ -121,11 +135,21 @@ def command(
         done = run(granted.plan, store, header, progress, how)
     except KeyboardInterrupt:
         progress.close()
-        if store.header is not None:  # else it ended before the first worker said what is here
-            deliver(read_run(store.path), form=form, target=target, junitxml=junitxml, everything=everything)
-        click.echo("interrupted; finish with: conformance run --resume", err=True)
+        if store.header is None:
+            click.echo("interrupted before anything ran", err=True)
+            return INTERRUPTED
+        deliver(read_run(store.path), form=form, target=target, junitxml=junitxml, everything=everything)
+        click.echo(f"interrupted; finish with: conformance run --resume{_unless_latest(store)}", err=True)
         return INTERRUPTED
     finally:
         progress.close()
     deliver(done, form=form, target=target, junitxml=junitxml, everything=everything)
     return Summary(done).exit_code
+
+
+def _unless_latest(store: Store) -> str:
+    """The folder of a run, where another run in this folder began later."""
+    with suppress(ConformanceError):
+        if find(ROOT / "latest") == store.path:
+            return ""
+    return f" {store.folder}"

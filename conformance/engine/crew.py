@@ -14,8 +14,8 @@ import msgspec
 from conformance.engine.limits import Limits
 from conformance.engine.messages import Finished, FromWorker, Loading, Note, Ready, Setup, UnitDone
 from conformance.engine.plan import Plan
-from conformance.engine.schedule import Schedule
-from conformance.engine.worker import Event, Worker
+from conformance.engine.schedule import FROM_OUTSIDE, FRUITLESS, Ending, Schedule
+from conformance.engine.worker import Event, StillbornError, Worker
 from conformance.errors import InternalError
 
 TICK = 0.25  # seconds between two looks at the limits
@@ -36,6 +36,7 @@ class Crew:
         self._inbox: SimpleQueue[Event] = SimpleQueue()
         self._workers: list[Worker] = []
         self._started = 0
+        self._stillborn = 0  # workers in a row that were killed before they were ready
         self._loading: dict[Worker, str] = {}
 
     def work(self) -> Iterator[Ready | Finished | Note]:
@@ -65,7 +66,10 @@ class Crew:
         self._started += 1
         log = str(Path(self._folder.name) / f"worker-{self._started}.log")
         setup = msgspec.structs.replace(self._setup, log=log)
-        self._workers.append(Worker(setup, self._plan, self._limits, self._inbox))
+        try:
+            self._workers.append(Worker(setup, self._plan, self._limits, self._inbox))
+        except StillbornError as death:
+            self._mourn(death.ending, "before it loaded anything")
 
     def _employ(self) -> None:
         """Give every idle worker a unit; start a worker while there is more to do than hands."""
@@ -103,7 +107,10 @@ class Crew:
             case Finished(record=record):
                 self._schedule.finished(record)
                 yield message
-            case Ready() | Note():
+            case Ready():
+                self._stillborn = 0
+                yield message
+            case Note():
                 yield message
             case UnitDone() if worker.heavy:
                 self._dismiss(worker)
@@ -116,7 +123,12 @@ class Crew:
         loading = self._loading.get(worker, "")
         self._dismiss(worker)
         if not worker.ready:
-            place = f"while it loaded {loading}" if loading else "before it loaded anything"
-            raise InternalError(f"a worker could not start: {ending.reason} {place}", hint=ending.detail)
+            self._mourn(ending, f"while it loaded {loading}" if loading else "before it loaded anything")
         if unit is not None:
             self._schedule.ended(unit, ending)
+
+    def _mourn(self, ending: Ending, place: str) -> None:
+        """A worker died before it was ready: try another when it was killed from outside, but not for ever."""
+        self._stillborn += 1
+        if ending.name != FROM_OUTSIDE or self._stillborn >= FRUITLESS:
+            raise InternalError(f"a worker could not start: {ending.reason} {place}", hint=ending.detail)

@@ -93,8 +93,10 @@ class _Run:
                         self._introduce(event)
                     case Note(text=text):
                         self._listener.noted(text)
-                    case Finished():
+                    case Finished(record=record):
                         self._write()
+                        if self._schedule.holds(record):
+                            self._store.hold(record)
                 self._pass_on_notes()
             self._write()
             self._pass_on_notes()
@@ -105,9 +107,6 @@ class _Run:
                 seconds=round(time.perf_counter() - started, 3),
             )
             self._store.finish(footer)
-        except BaseException:
-            self._store.keep(self._schedule.held())
-            raise
         finally:
             events.close()
             self._store.close()

@@ -20,6 +20,7 @@ SMALLEST_UNIT = 8
 WINDOW = 20_000  # places that work may run ahead of the oldest pair without a record; bounds what is held back
 CONFIRMATIONS = 3  # crashes alike that were confirmed alone, after which the next are believed at once
 FRUITLESS = 5  # deaths in a row outside of any case
+FROM_OUTSIDE = "SIGKILL"  # sent by a person, or by a system short of memory: says nothing of a case that then runs well
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +78,14 @@ class Schedule:
         cases = len({pair.case for pair in todo})
         size = min(LARGEST_UNIT, max(SMALLEST_UNIT, -(-cases // 8)))  # the same whatever the number of workers
         unit: list[Pair] = []
+        held: set[int] = set()
         for pair in todo:
-            held = {member.case for member in unit}
             full = len(held) == size and pair.case not in held
             if unit and (full or self._plan.cases[pair.case].op != self._plan.cases[unit[0].case].op):
                 yield Unit(tuple(unit))
-                unit = []
+                unit, held = [], set()
             unit.append(pair)
+            held.add(pair.case)
         if unit:
             yield Unit(tuple(unit))
 
@@ -132,6 +134,7 @@ class Schedule:
         if before is not None and record.verdict != "crash":
             note = f"{record.id} on {record.backend}: {before}; alone, in a fresh process, it did not"
             self.notes.append(note)
+        if before is not None and record.verdict != "crash" and FROM_OUTSIDE not in before:
             record = msgspec.structs.replace(record, detail=f"{note}\n{record.detail}".strip())
         self._recorded.add(place)
         self._held[place] = record
@@ -143,9 +146,9 @@ class Schedule:
             yield self._held.pop(self._next)
             self._next += 1
 
-    def held(self) -> list[Record]:
-        """The records whose turn has not come, in order; for keeping when a run is interrupted."""
-        return [self._held[place] for place in sorted(self._held)]
+    def holds(self, record: Record) -> bool:
+        """Whether a record's turn has not come yet."""
+        return self._plan.position[record.id, record.backend] in self._held
 
     # ---- deaths ----------------------------------------------------------------------------------------------------
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
+from conformance.engine.appended import Appended
 from conformance.errors import ConformanceError, UsageError
 from conformance.record import Footer, Header, Line, Record
 
 ROOT = Path(".conformance")
 RECORDS = "records.jsonl"
-HELD = "held.jsonl"  # records that an interrupted run had, but whose turn had not come
+HELD = "held.jsonl"  # records that came before their turn, so that no end of the run can lose them
 LATEST = "latest"
 EVIDENCE = "failures"  # the folder of what backends keep of failures
 
@@ -33,14 +31,15 @@ class StoredRun:
 
 
 class Store:
-    """Writes one run.  Every line is on its way to the disk before the next record is looked at."""
+    """Writes one run.  Every line has left this process before the next record is looked at."""
 
     def __init__(self, folder: Path, *, header: Header | None = None, done: tuple[Record, ...] = ()) -> None:
         self.folder = folder
         self.header = header
         self.done = done
         self._written = 0
-        self._file: BinaryIO | None = None
+        self._records = Appended(folder / RECORDS)
+        self._held = Appended(folder / HELD)
 
     @property
     def path(self) -> Path:
@@ -71,66 +70,50 @@ class Store:
         """An interrupted run, to be finished: a torn last line is cut off, what is complete is kept.
 
         Raises:
-            UsageError: there is no such run, or it is complete.
+            UsageError: there is no such run, it is complete, or another process is at it.
         """
         file = find(path)
-        run = read_run(file)
-        if run.footer is not None:
-            raise UsageError(
-                f"the run in {file} is complete: there is nothing to resume",
-                hint="start a new one with: conformance run",
-            )
-        data = file.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        lines = whole.splitlines(keepends=True)
-        while lines and _decoded(lines[-1]) is None:
-            lines.pop()
-        if len(b"".join(lines)) != len(data):
-            with file.open("r+b") as handle:
-                handle.truncate(len(b"".join(lines)))
-        store = cls(file.parent, header=run.header, done=run.records)
-        store._written = len(lines) - 1
+        store = cls(file.parent)
+        store._records.hold()  # before reading: what is read must not grow
+        try:
+            run = _unfinished(file)
+            store._written = store._records.mend(lambda line: _decoded(line) is not None) - 1
+            store._held.mend(lambda line: _decoded(line) is not None)
+        except BaseException:
+            store.close()
+            raise
+        store.header, store.done = run.header, run.records
         return store
-
-    def _append(self, line: Line) -> None:
-        if self._file is None:
-            self._file = self.path.open("ab")
-        self._file.write(msgspec.json.encode(line) + b"\n")
-        self._file.flush()
 
     def begin(self, header: Header) -> None:
         """Write the header."""
         self.header = header
-        self._append(header)
+        self._records.add(header)
 
     def add(self, record: Record) -> None:
         """Append a record."""
-        self._append(record)
+        self._records.add(record)
 
     @property
     def written(self) -> int:
         """Records that are in the file already."""
         return self._written
 
-    def keep(self, held: Iterable[Record]) -> None:
-        """Put aside what an interrupted run knows beyond the records in order."""
-        lines = [msgspec.json.encode(record) + b"\n" for record in held]
-        if lines:
-            (self.folder / HELD).write_bytes(b"".join(lines))
+    def hold(self, record: Record) -> None:
+        """Put aside a record whose turn has not come."""
+        self._held.add(record)
 
     def finish(self, footer: Footer) -> None:
         """Write the footer: the run is complete."""
-        self._append(footer)
+        self._records.add(footer)
+        self._held.close()
         (self.folder / HELD).unlink(missing_ok=True)
         self.close()
 
     def close(self) -> None:
-        """Close the file; without a footer the run stays interrupted."""
-        if self._file is not None:
-            with suppress(OSError):
-                os.fsync(self._file.fileno())
-            self._file.close()
-            self._file = None
+        """Close the files; without a footer the run stays interrupted."""
+        self._records.close()
+        self._held.close()
 
 
 def _point(root: Path, folder: Path) -> None:
@@ -204,8 +187,22 @@ def read_run(path: Path) -> StoredRun:
     return StoredRun(header=read[0], records=tuple(records), footer=footer, path=file)
 
 
+def _unfinished(file: Path) -> StoredRun:
+    run = read_run(file)
+    if run.footer is not None:
+        raise UsageError(
+            f"the run in {file} is complete: there is nothing to resume",
+            hint="start a new one with: conformance run",
+        )
+    return run
+
+
 def _held(file: Path, known: set[tuple[str, str]]) -> list[Record]:
     if not file.is_file():
         return []
-    lines = [_decoded(line) for line in file.read_bytes().splitlines()]
-    return [line for line in lines if isinstance(line, Record) and (line.id, line.backend) not in known]
+    held: dict[tuple[str, str], Record] = {}
+    for text in file.read_bytes().splitlines():
+        line = _decoded(text)
+        if isinstance(line, Record) and (line.id, line.backend) not in known:
+            held.setdefault((line.id, line.backend), line)
+    return list(held.values())

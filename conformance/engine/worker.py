@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal, cast
@@ -27,7 +28,7 @@ from conformance.engine.messages import (
     Work,
 )
 from conformance.engine.plan import Pair, Plan
-from conformance.engine.schedule import Ending, Unit
+from conformance.engine.schedule import FROM_OUTSIDE, Ending, Unit
 
 BOOT = """
 import sys
@@ -39,6 +40,27 @@ MERCY = 5.0  # seconds between asking a process to say where it is and killing i
 LOG_LIMIT = 8_000
 
 Event = tuple["Worker", FromWorker | None]  # None: the process is gone
+
+
+class StillbornError(Exception):
+    """A process ended before it could be spoken to."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.reason)
+        self.ending = ending
+
+
+@contextmanager
+def _left_alone() -> Iterator[None]:
+    """Processes and threads that start in here never see Ctrl-C: it is for the engine, which gets it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # not on every system
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Worker:
@@ -59,9 +81,14 @@ class Worker:
         self._group = execnet.Group()
         self._group.set_execmodel("thread", "main_thread_only")
         python = shlex.quote(sys.executable)
-        self._gateway = cast("Any", self._group.makegateway(f"popen//python={python}"))
-        self._process: subprocess.Popen[bytes] = self._gateway._io.popen  # noqa: SLF001 - no public way
-        self._channel: Any = self._gateway.remote_exec(BOOT)
+        try:
+            with _left_alone():
+                self._gateway = cast("Any", self._group.makegateway(f"popen//python={python}"))
+            self._process: subprocess.Popen[bytes] = self._gateway._io.popen  # noqa: SLF001 - no public way
+            self._channel: Any = self._gateway.remote_exec(BOOT)
+        except (OSError, EOFError) as error:  # a pipe whose other end is gone
+            self._group.terminate(timeout=1.0)
+            raise StillbornError(Ending("crash", f"{error or 'no answer'}", "", None, name=FROM_OUTSIDE)) from error
         decoder = msgspec.msgpack.Decoder(FromWorker)
         self._channel.setcallback(
             lambda data: inbox.put((self, None if data is None else decoder.decode(data))), endmarker=None

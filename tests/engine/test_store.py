@@ -76,7 +76,8 @@ def test_cut_anywhere_the_file_resumes_to_whole_records_only(tmp_path):
 
 def test_records_held_back_by_an_interruption_count_as_done(tmp_path):
     store = written(tmp_path, [record(0)], footer=False)
-    store.keep([record(2)])
+    store.hold(record(2))
+    store.close()
     assert read_run(store.path).records == (record(0), record(2))
     again = Store.resume(store.path)
     assert (again.done, again.written) == ((record(0), record(2)), 1)
