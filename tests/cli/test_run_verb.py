@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -134,3 +135,9 @@ def test_the_stored_run_says_what_was_asked_for(run_fakes, case_file, tmp_path):
     header = read_run(tmp_path / ".conformance" / "latest").header
     assert header.extra["wish"] == {"paths": [str(tmp_path / "some.yaml")], "dtypes": ["float32"]}
     assert header.command.startswith("conformance run")
+
+
+def test_without_the_cache_the_workers_are_told_so(run_fakes, case_file, monkeypatch):
+    monkeypatch.setenv("CONFORMANCE_CACHE", "on")  # and is taken back after the test
+    assert run_fakes(str(case_file("")), "--no-cache").code == 0
+    assert os.environ["CONFORMANCE_CACHE"] == "off"
