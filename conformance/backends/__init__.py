@@ -26,6 +26,9 @@ _HOMES = {
     "torch-cuda": "conformance.backends.torch_module:torch_cuda",
     "onnx-dynamo": "conformance.backends.onnx_module:onnx_dynamo",
     "onnx-script": "conformance.backends.onnx_module:onnx_script",
+    "onnx-step": "conformance.backends.onnx_step:onnx_step",
+    "onnx-training": "conformance.backends.onnx_training:onnx_training",
+    "onnx-reference": "conformance.backends.onnx_reference:onnx_reference",
 }
 NAMES: tuple[str, ...] = tuple(_HOMES)
 

@@ -19,7 +19,11 @@ from conformance.suite.selection import Selection, select
 from conformance.suite.suite import Suite
 
 DEFAULT_BACKENDS = ("torch-cpu", "onnx-dynamo", "onnx-script")
-SAMPLED = ("onnx-dynamo",)  # backends so slow to prepare that they get a pairwise sample unless told otherwise
+SAMPLED = (
+    "onnx-dynamo",
+    "onnx-step",
+    "onnx-reference",
+)  # backends so slow to prepare that they get a pairwise sample unless told otherwise
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

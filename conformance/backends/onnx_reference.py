@@ -1,0 +1,73 @@
+"""What an exported graph means, by the evaluator that ONNX itself ships: the graphs of onnx-dynamo, run in NumPy.
+
+Where it disagrees with onnxruntime, one of the two reads the graph otherwise than it is written; where both agree and
+the case fails, the exporter wrote something else than the layer.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+from conformance.backends.batch_export import BatchExport
+from conformance.backends.exporters import with_dynamo
+from conformance.backends.models import Models
+from conformance.backends.onnx_module import OnnxModule, plan
+from conformance.backends.reasons import stated
+from conformance.backends.tensors import Array, shape_name
+from conformance.inputs import Inputs
+from conformance.observation import Observation, StepObservation
+from conformance.suite.case import Case
+
+
+class OnnxReference(OnnxModule):
+    """Outputs of exported graphs under the reference evaluator."""
+
+    def versions(self) -> dict[str, str]:
+        return {name: version for name, version in super().versions().items() if name != "onnxruntime"}
+
+    def run(self, case: Case, inputs: Inputs) -> Observation:
+        """The outputs of all steps.
+
+        Raises:
+            Unsupported: the exporter or the evaluator refuses a step, in its own words.
+        """
+        steps, seconds = [], 0.0
+        for planned in plan(case, inputs):
+            output, took = evaluated(self.model(planned), planned.x)
+            structure = {"dtype": output.dtype.name, "shape": shape_name(output.shape)}
+            steps.append(StepObservation({"output": output}, structure))
+            seconds += took
+        return Observation(tuple(steps), None, seconds)
+
+
+def evaluated(model: onnx.ModelProto, x: Array) -> tuple[Array, float]:
+    """The first output and the seconds that it took.
+
+    Raises:
+        Unsupported: the checker or the evaluator refuses, in its own words.
+    """
+    try:
+        onnx.checker.check_model(model)
+        evaluator = ReferenceEvaluator(model)
+    except Exception as error:
+        raise stated("load", error) from error
+    feed = {given.name: np.array(x, order="C", copy=True) for given in model.graph.input}
+    started = time.perf_counter()
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # NumPy warns of means of nothing, which is not what is tested
+            output: Any = evaluator.run(None, feed)  # a list of outputs, whatever the annotation says
+    except Exception as error:
+        raise stated("run", error) from error
+    seconds = time.perf_counter() - started
+    return np.array(output[0], order="C", copy=True), seconds
+
+
+def onnx_reference() -> OnnxReference:
+    return OnnxReference("onnx-reference", with_dynamo, BatchExport(), Models.kept("dynamo"))

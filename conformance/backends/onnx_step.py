@@ -1,0 +1,196 @@
+"""A layer that trains after deployment: the whole step as one ONNX graph under onnxruntime on the CPU.
+
+Parameters and buffers are inputs of the graph and the buffers after the step are among its outputs, which are given to
+the next step: nothing of torch is left at run time.  Steps that differ only in data share one graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import msgspec
+import onnx
+import onnxruntime
+import torch
+
+from conformance.backends.batch_export import BatchExport, Job
+from conformance.backends.exporters import Form
+from conformance.backends.models import Models
+from conformance.backends.modules import arguments, build, factory_of
+from conformance.backends.onnxruntime_session import load_model, run_on_many
+from conformance.backends.reasons import stated
+from conformance.backends.step_graph import StepGraph, trace_step
+from conformance.backends.tensors import dtype_of, shape_name
+from conformance.inputs import Inputs, StepInputs
+from conformance.observation import Array, Observation, StepObservation, Unsupported
+from conformance.ops import OPS
+from conformance.suite.case import Case, Mode
+
+TOGETHER = 16  # steps in one call: they are large graphs, and the exporter's passes take more than linear time
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A step that is ready to be exported; ``digest`` is all that its graph depends on, which the data is not."""
+
+    graph: StepGraph
+    inputs: tuple[torch.Tensor, ...]
+    form: Form
+    kind: str
+    digest: str
+
+    def job(self) -> Job:
+        x, *more = self.inputs
+        return Job(self.kind, self.graph.module, x, tuple(more), len(self.graph.results), self.form)
+
+
+class OnnxStep:
+    """Outputs, gradients and buffers of exported steps."""
+
+    name = "onnx-step"
+    observes: tuple[str, ...] = ("output", "grad_input", "grad.", "buffer.", "dtype", "shape", "input_modified")
+
+    def __init__(self, models: Models | None = None) -> None:
+        self._together = BatchExport()
+        self._models = Models() if models is None else models
+
+    def available(self) -> str | None:
+        return None
+
+    def versions(self) -> dict[str, str]:
+        found = {"torch": str(torch.__version__), "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+        try:
+            found["onnxscript"] = version("onnxscript")
+        except PackageNotFoundError:
+            found["onnxscript"] = "missing"
+        return found
+
+    def unsupported(self, case: Case) -> str | None:
+        if case.raises is not None:
+            return "checks torch's own exception"
+        if "int64" in (case.dtype, case.param_dtype):
+            return "checks how torch treats integers"
+        if case.layout != "contiguous" or case.grad_layout != "contiguous":
+            return "onnxruntime arrays are always contiguous"
+        if case.export.dynamic:
+            return "a step is traced at the sizes of the case"
+        try:
+            arguments(case, factory_of(case.op))
+        except Unsupported as reason:
+            return str(reason)
+        return None
+
+    def prepare(self, cases: Sequence[Case]) -> None:
+        """Export the steps of these cases, many at a time; ``run`` then finds the models ready."""
+        waiting: dict[str, Traced] = {}
+        for case in cases:
+            if self.unsupported(case) is not None:
+                continue
+            for mode in sorted(set(case.steps)):
+                digest = _digest(case, mode)
+                if digest in waiting or digest in self._models:
+                    continue
+                try:
+                    waiting[digest] = trace(case, mode)
+                except Unsupported as reason:
+                    self._models.put(digest, reason)
+            if len(waiting) >= TOGETHER:
+                self._export(waiting)
+                waiting = {}
+        self._export(waiting)
+
+    def _export(self, waiting: dict[str, Traced]) -> None:
+        jobs = [traced.job() for traced in waiting.values()]
+        for digest, outcome in zip(waiting, self._together(jobs) if jobs else (), strict=True):
+            self._models.put(digest, stated("export", outcome) if isinstance(outcome, Exception) else outcome)
+
+    def run(self, case: Case, inputs: Inputs) -> Observation:
+        """Every step; the buffers that come out of one go into the next.
+
+        Raises:
+            Unsupported: torch, its exporter or onnxruntime refuses a step, in its own words.
+        """
+        buffers = dict(inputs.buffers)
+        steps, seconds = [], 0.0
+        for mode, given in zip(case.steps, inputs.steps, strict=True):
+            seen, took = self._step(case, mode, given, inputs.params, buffers)
+            buffers = {name: seen.arrays[f"buffer.{name}"] for name in buffers}
+            steps.append(seen)
+            seconds += took
+        return Observation(tuple(steps), None, seconds)
+
+    def _step(
+        self, case: Case, mode: Mode, given: StepInputs, params: dict[str, Array], buffers: dict[str, Array]
+    ) -> tuple[StepObservation, float]:
+        model = self._model(case, mode)
+        try:
+            session = load_model(model, optimise=case.export.optimisation == "all")
+        except Exception as error:
+            raise stated("load", error) from error
+        try:
+            ran = run_on_many(session, [given.x, given.grad_output, *params.values(), *buffers.values()])
+        except Exception as error:
+            raise stated("run", error) from error
+        names = ("output", "grad_input", *(f"grad.{name}" for name in params), *(f"buffer.{name}" for name in buffers))
+        arrays = dict(zip(names, ran.outputs, strict=True))
+        structure = {
+            "dtype": arrays["output"].dtype.name,
+            "shape": shape_name(arrays["output"].shape),
+            "input_modified": "yes" if ran.modified else "no",
+        }
+        return StepObservation(arrays, structure), ran.seconds
+
+    def _model(self, case: Case, mode: Mode) -> onnx.ModelProto:
+        digest = _digest(case, mode)
+        if digest not in self._models:
+            try:
+                self._export({digest: trace(case, mode)})
+            except Unsupported as reason:
+                self._models.put(digest, reason)
+        found = self._models.get(digest)
+        assert found is not None
+        if isinstance(found, Unsupported):
+            raise Unsupported(*found.args)
+        return found
+
+
+def trace(case: Case, mode: Mode) -> Traced:
+    """The step of a case in one mode, with parameters and buffers in the order in which the op names them.
+
+    Raises:
+        Unsupported: torch cannot build the module, or cannot trace its step.
+    """
+    torch.set_num_threads(1)
+    op = OPS[case.op]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = build(case).train(mode == "train")
+        own = [f"param.{name}" for name in op.parameters(case.args)] + [
+            f"buffer.{name}" for name in op.buffers(case.args)
+        ]
+        x, grad_output = (torch.ones(case.shape, dtype=dtype_of(case.dtype)) for _ in range(2))
+        graph = trace_step(module, x, grad_output)
+    except Unsupported:
+        raise
+    except Exception as error:
+        raise stated("torch", error) from error
+    if list(graph.arguments[2:]) != own:
+        raise Unsupported(f"torch: the module has {', '.join(graph.arguments[2:])}, the op {', '.join(own)}")
+    state = tuple(tensor.detach().clone() for tensor in (*module.parameters(), *module.buffers()))
+    kind = f"{case.op} {mode}"
+    return Traced(graph, (x, grad_output, *state), Form(opset=case.export.opset), kind, _digest(case, mode))
+
+
+def _digest(case: Case, mode: Mode) -> str:
+    """Everything that an exported step depends on."""
+    layer = (case.op, case.args, case.shape, case.dtype, case.param_dtype, mode, case.export.opset)
+    return hashlib.sha256(msgspec.json.encode(layer)).hexdigest()
+
+
+def onnx_step() -> OnnxStep:
+    return OnnxStep(Models.kept("step"))

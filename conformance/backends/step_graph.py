@@ -1,0 +1,77 @@
+"""A whole training step as one traced function: forward, gradients and buffers after it.
+
+torch.func.vjp differentiates the module as a function of its input and parameters, make_fx writes down every operator
+that this takes, and what is left is a graph without state: (x, grad_output, parameters, buffers) -> (output,
+grad_input, gradients of the parameters, buffers).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._decomp import get_decompositions
+from torch.func import functional_call, functionalize, vjp
+from torch.fx.experimental.proxy_tensor import make_fx
+
+_aten = torch.ops.aten
+#: the exporter writes every batch normalisation in inference form, so those of training are taken apart before it
+_TAKEN_APART = (
+    "native_batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_functional",
+    "_batch_norm_with_update",
+    "_batch_norm_with_update_functional",
+    "cudnn_batch_norm",
+    "native_batch_norm_backward",  # its kernel does not take what the parts save for it in mixed precision
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StepGraph:
+    """The traced step.  ``arguments`` and ``results`` name what it takes and gives, as an observation names them."""
+
+    module: torch.fx.GraphModule
+    arguments: tuple[str, ...]
+    results: tuple[str, ...]
+
+
+def trace_step(module: torch.nn.Module, x: torch.Tensor, grad_output: torch.Tensor) -> StepGraph:
+    """The step of a module in the mode in which it is; x and grad_output are examples, the module stays as it is.
+
+    The names are ``x``, ``grad_output``, ``param.NAME`` and ``buffer.NAME``, and ``output``, ``grad_input``,
+    ``grad.NAME`` and ``buffer.NAME``.  Raises whatever torch says to the module or to its trace.
+    """
+    params = {name: tensor.detach().clone() for name, tensor in module.named_parameters()}
+    buffers = {name: tensor.detach().clone() for name, tensor in module.named_buffers()}
+
+    def step(x: torch.Tensor, grad_output: torch.Tensor, *state: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        given = dict(zip(buffers, state[len(params) :], strict=True))
+
+        def forward(x: torch.Tensor, params: dict[str, torch.Tensor]) -> Any:
+            after = {name: tensor.clone() for name, tensor in given.items()}  # the module writes to these
+            return functional_call(module, params | after, (x,)), after
+
+        differentiated: Any = vjp(forward, x, dict(zip(params, state, strict=False)), has_aux=True)
+        output, back, after = differentiated
+        grad_input, grads = back(grad_output)
+        return (output, grad_input, *grads.values(), *after.values())
+
+    decompositions = _batch_norm_decompositions() if module.training else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = make_fx(functionalize(step, remove="mutations"), decomposition_table=decompositions)(
+            x, grad_output, *params.values(), *buffers.values()
+        )
+    return StepGraph(
+        graph,
+        ("x", "grad_output", *(f"param.{name}" for name in params), *(f"buffer.{name}" for name in buffers)),
+        ("output", "grad_input", *(f"grad.{name}" for name in params), *(f"buffer.{name}" for name in buffers)),
+    )
+
+
+def _batch_norm_decompositions() -> dict[Any, Any]:
+    """Core ATen decompositions of those batch normalisations that this torch has."""
+    return dict(get_decompositions([getattr(_aten, name) for name in _TAKEN_APART if hasattr(_aten, name)]))

@@ -1,0 +1,68 @@
+"""Exported graphs under ONNX's own evaluator."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from conformance.backends import load
+from conformance.backends.onnx_reference import evaluated
+from conformance.inputs import make_inputs
+from conformance.observation import Unsupported
+
+
+def _model(node, shape=(2, 3)):
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy")
+    graph = helper.make_graph([node], "main", [x], [y])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_the_evaluator_reads_the_graphs_of_the_exporter(case_of):
+    case = case_of("RMSNorm", steps=("train", "eval"))
+    inputs = make_inputs(case)
+    observed, expected = (load(name).run(case, inputs) for name in ("onnx-reference", "torch-cpu"))
+    for seen, wanted in zip(observed.steps, expected.steps, strict=True):
+        assert seen.structure == {"dtype": "float32", "shape": "4x3x6"}
+        np.testing.assert_allclose(seen.arrays["output"], wanted.arrays["output"], rtol=1e-5, atol=1e-5)
+
+
+def test_it_runs_the_graph_that_onnxruntime_runs(case_of):
+    """A batch norm that was exported in training mode is inference to both: the exporter lost the mode."""
+    case = case_of("BatchNorm2d", steps=("train",))
+    inputs = make_inputs(case)
+    ours, theirs, torch = (
+        load(name).run(case, inputs).steps[0].arrays["output"]
+        for name in ("onnx-reference", "onnx-dynamo", "torch-cpu")
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert np.abs(ours - torch).max() > 0.1
+
+
+def test_a_graph_may_compute_infinities_and_nan_without_a_warning():
+    output, _ = evaluated(_model(helper.make_node("Sqrt", ["x"], ["y"])), np.float32([[-1, 4, np.inf], [0, 1, np.nan]]))
+    np.testing.assert_array_equal(output, np.float32([[np.nan, 2, np.inf], [0, 1, np.nan]]))
+
+
+def test_the_evaluator_is_given_a_copy():
+    x = np.ones((2, 3), np.float32)
+    output, _ = evaluated(_model(helper.make_node("Identity", ["x"], ["y"])), x)
+    output[:] = 7
+    assert (x == 1).all()
+
+
+def test_what_the_evaluator_cannot_load_is_unsupported_in_its_words():
+    with pytest.raises(Unsupported, match=r"^load: ValidationError: No Op registered for Nonsense"):
+        evaluated(_model(helper.make_node("Nonsense", ["x"], ["y"])), np.ones((2, 3), np.float32))
+
+
+def test_what_the_evaluator_cannot_run_is_unsupported_in_its_words():
+    model = _model(helper.make_node("Reshape", ["x", "x"], ["y"]))
+    with pytest.raises(Unsupported, match=r"^run: "):
+        evaluated(model, np.ones((2, 3), np.float32))
+
+
+def test_versions_leave_out_the_runtime_that_is_not_used():
+    assert set(load("onnx-reference").versions()) == {"torch", "onnx", "onnxscript"}
+    assert load("onnx-reference").versions()["onnx"] == onnx.__version__

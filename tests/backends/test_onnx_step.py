@@ -1,0 +1,159 @@
+"""Whole steps through the exporter and onnxruntime."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from conformance.backends import load
+from conformance.backends.batch_export import BatchExport
+from conformance.backends.onnx_step import OnnxStep, trace
+from conformance.inputs import make_inputs
+from conformance.observation import Unsupported
+from conformance.ops import OPS
+from conformance.suite.case import Raises
+
+EXTRA = {
+    **{f"InstanceNorm{rank}d": {"affine": True, "track_running_stats": True} for rank in (1, 2, 3)},
+    "GroupNorm": {"num_groups": 3},
+}
+STEPPED = [op for op in OPS if op != "LocalResponseNorm"]
+
+
+class Counting(BatchExport):
+    """Exports, and counts what it exports."""
+
+    def __init__(self):
+        super().__init__()
+        self.exported = []
+
+    def __call__(self, jobs):
+        self.exported += [job.kind for job in jobs]
+        return super().__call__(jobs)
+
+
+@pytest.fixture(scope="module")
+def backend():
+    made = OnnxStep()
+    made._together = Counting()
+    return made
+
+
+@pytest.fixture
+def stepping(case_of):
+    """Train, train, eval: what the buffers become shows in the step after."""
+    return lambda op, **fields: case_of(op, args=EXTRA.get(op, {}), **{"steps": ("train", "train", "eval")} | fields)
+
+
+def _assert_close(observed, expected, case):
+    assert len(observed.steps) == len(expected.steps) == len(case.steps)
+    for seen, wanted in zip(observed.steps, expected.steps, strict=True):
+        assert seen.arrays.keys() == wanted.arrays.keys()
+        for name, array in wanted.arrays.items():
+            assert seen.arrays[name].dtype == array.dtype, name
+            np.testing.assert_allclose(seen.arrays[name], array, rtol=1e-4, atol=1e-4, err_msg=name)
+        for name, text in seen.structure.items():
+            assert text == wanted.structure[name], name
+
+
+def test_output_gradients_and_buffers_are_those_of_torch_over_several_steps(backend, stepping):
+    cases = [stepping(op) for op in STEPPED]
+    backend.prepare(cases)
+    prepared = len(backend._together.exported)
+    for case in cases:
+        inputs = make_inputs(case)
+        _assert_close(backend.run(case, inputs), load("torch-cpu").run(case, inputs), case)
+    assert len(backend._together.exported) == prepared == 2 * len(STEPPED)
+
+
+def test_the_judge_passes_what_comes_out(backend, stepping):
+    from conformance.judge import Expectation, judge
+
+    for op in STEPPED:
+        case = stepping(op)
+        inputs = make_inputs(case)
+        judgement = judge(case, Expectation(case, inputs), backend.run(case, inputs), backend.observes)
+        assert (judgement.verdict, judgement.reason) == ("pass", ""), op
+        names = {figure.quantity for figure in judgement.figures}
+        grads = {f"grad.{name}" for name in OPS[op].parameters(case.args)}
+        assert names >= {"output", "grad_input", *grads, *(f"buffer.{name}" for name in OPS[op].buffers(case.args))}
+
+
+def test_steps_that_differ_only_in_data_share_a_graph(backend, stepping):
+    case = stepping("BatchNorm2d", seed=1, data="shifted-1e1", buffers="default", params="negative")
+    exported = len(backend._together.exported)
+    backend.run(stepping("BatchNorm2d"), make_inputs(stepping("BatchNorm2d")))
+    backend.prepare([case])
+    inputs = make_inputs(case)
+    _assert_close(backend.run(case, inputs), load("torch-cpu").run(case, inputs), case)
+    assert len(backend._together.exported) - exported <= 2  # the two of the first, were it run alone
+
+
+def test_a_graph_of_one_step_takes_the_buffers_of_the_step_before(backend, stepping):
+    """With the first buffers in every step the second step's would be those of one step from the start."""
+    case = stepping("BatchNorm2d", steps=("train", "train"))
+    inputs = make_inputs(case)
+    first, second = backend.run(case, inputs).steps
+    again = msgspec.structs.replace(case, steps=("train",))
+    alone = type(inputs)(inputs.params, inputs.buffers, inputs.steps[1:])
+    (fresh,) = backend.run(again, alone).steps
+    assert int(second.arrays["buffer.num_batches_tracked"]) == int(first.arrays["buffer.num_batches_tracked"]) + 1
+    assert not np.allclose(second.arrays["buffer.running_mean"], fresh.arrays["buffer.running_mean"])
+
+
+def test_what_is_given_to_the_runtime_is_not_written_to(backend, stepping):
+    case = stepping("BatchNorm2d")
+    inputs = make_inputs(case)
+    before = {name: array.copy() for name, array in inputs.buffers.items()}
+    x = inputs.steps[0].x.copy()
+    seen = backend.run(case, inputs)
+    assert {step.structure["input_modified"] for step in seen.steps} == {"no"}
+    assert np.array_equal(inputs.steps[0].x, x)
+    assert all(np.array_equal(array, before[name]) for name, array in inputs.buffers.items())
+
+
+def test_the_same_graph_comes_of_one_call_and_of_many(backend, stepping):
+    traced = [trace(stepping(op), mode) for op in ("LayerNorm", "BatchNorm1d") for mode in ("eval", "train")]
+    together = BatchExport()([one.job() for one in traced])
+    for one, model in zip(traced, together, strict=True):
+        (alone,) = BatchExport()([one.job()])
+        assert model.SerializeToString(deterministic=True) == alone.SerializeToString(deterministic=True), one.kind
+
+
+def test_a_step_that_the_exporter_refuses_is_unsupported_in_its_words(backend, stepping):
+    case = stepping("LocalResponseNorm", steps=("eval",))
+    with pytest.raises(Unsupported, match=r"^export: DispatchError: No ONNX function found for .*avg_pool\dd_backward"):
+        backend.run(case, make_inputs(case))
+
+
+def test_a_step_that_torch_cannot_trace_is_unsupported_in_its_words(backend, case_of):
+    case = case_of("BatchNorm2d", args={"momentum": None}, steps=("train",))
+    backend.prepare([case])
+    with pytest.raises(Unsupported, match=r"^torch: RuntimeError: .*get value out of a tracing tensor"):
+        backend.run(case, make_inputs(case))
+
+
+def test_a_graph_that_the_runtime_refuses_is_unsupported_in_its_words(backend, case_of):
+    """The exporter gives float64 data the float32 statistics of its LayerNormalization."""
+    case = case_of("LayerNorm", dtype="float64", param_dtype="float64", steps=("train",))
+    with pytest.raises(Unsupported, match=r"^load: Fail: .*Type parameter \(T\) of Optype \(\w+\) bound to different"):
+        backend.run(case, make_inputs(case))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"raises": Raises("ValueError", "x")}, "checks torch's own exception"),
+        ({"dtype": "int64"}, "checks how torch treats integers"),
+        ({"layout": "strided"}, "onnxruntime arrays are always contiguous"),
+        ({"grad_layout": "strided"}, "onnxruntime arrays are always contiguous"),
+        ({"requires_grad": False}, None),
+    ],
+)
+def test_what_has_no_step_has_a_reason(fields, reason, case_of):
+    assert OnnxStep().unsupported(case_of("BatchNorm2d", **fields)) == reason
+
+
+def test_versions_name_every_package_that_decides_the_result():
+    assert set(load("onnx-step").versions()) == {"torch", "onnx", "onnxruntime", "onnxscript"}
