@@ -17,6 +17,7 @@ VERBS = {
     "run": "Run cases on backends and report.",
     "list": "List the cases, or explain where one comes from.",
     "report": "Draw the report of a stored run again.",
+    "merge": "Join the parts of a run that were made with --shard.",
     "lint": "Say whether the cases could show a mistake at all.",
     "doctor": "Say what is here, what is missing, and how to get it.",
     "calibrate": "Measure the allowance: correct implementations pass, planted mistakes fail.",

@@ -16,6 +16,7 @@ from conformance import __version__
 from conformance.backends.export_cache import SWITCH_VARIABLE
 from conformance.cli import options
 from conformance.cli.output import check_writable, deliver
+from conformance.engine import shards
 from conformance.engine.limits import GIB, Limits, default_workers
 from conformance.engine.run import STANDARD_TOOLS, How, run
 from conformance.engine.store import ROOT, Store, find, read_run
@@ -37,6 +38,7 @@ Examples:
   conformance run my_cases.yaml -k momentum --format md -o report.md
   conformance run --key 9c1e04b7a2d1 --backend onnx-dynamo --in-process
   conformance run --resume
+  conformance run --shard 2/3
 """
 
 
@@ -49,6 +51,7 @@ Examples:
     default="sample",
     help="Which cases go to onnx-dynamo, whose exports are slow: a pairwise sample of them (the default), or all.",
 )
+@click.option("--shard", metavar="I/N", help="Only part I of N, for several machines; conformance merge joins them.")
 @click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Worker processes; one per core by default.")
 @click.option("--in-process", is_flag=True, help="No worker processes, for debuggers: a crash then ends the run.")
 @click.option(
@@ -80,6 +83,7 @@ def command(
     slow: bool,
     backends: tuple[str, ...],
     exports: Literal["sample", "all"],
+    shard: str | None,
     workers: int | None,
     in_process: bool,
     case_timeout: float,
@@ -103,9 +107,9 @@ def command(
         backends=backends or DEFAULT_BACKENDS,
         exports=exports,
     )
-    store = None
+    store, part = None, None if shard is None else shards.parse(shard)
     if resume is not None:
-        if wish != Wish():
+        if wish != Wish() or part is not None:
             raise UsageError(
                 "--resume finishes a run as it was asked for; it takes no other selection",
                 hint="conformance run --resume",
@@ -113,7 +117,12 @@ def command(
         store = Store.resume(resume)
         assert store.header is not None
         wish = msgspec.convert(store.header.extra.get("wish", {}), Wish)
+        part = shards.shard_of(store.header)
     granted = grant(wish)
+    plan, extra = granted.plan, granted.extra
+    if part is not None:
+        plan, part = shards.cut(plan, part)
+        extra = {**extra, shards.SHARD: msgspec.to_builtins(part)}
     if no_cache:
         os.environ[SWITCH_VARIABLE] = "off"  # the workers inherit it
     check_writable(target, junitxml)
@@ -127,12 +136,12 @@ def command(
         conformance=__version__,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shlex.join(["conformance", *ctx.find_root().obj]),
-        extra=granted.extra,
+        extra=extra,
     )
     store = store or Store.create(ROOT)
     progress = Progress()
     try:
-        done = run(granted.plan, store, header, progress, how)
+        done = run(plan, store, header, progress, how)
     except KeyboardInterrupt:
         progress.close()
         if store.header is None:

@@ -63,6 +63,7 @@ def run(plan: Plan, store: Store, header: Header, listener: Listener, how: How) 
         InternalError: the records do not add up.
     """
     if store.header is not None and store.header.suite != plan.digest:
+        store.close()
         raise UsageError(
             f"the cases or backends changed since the run in {store.path} began: it cannot be resumed",
             hint="start a new run: conformance run",

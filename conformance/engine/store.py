@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -156,6 +157,29 @@ def _decoded(line: bytes) -> Header | Record | Footer | None:
 _LINES = msgspec.json.Decoder(Line)
 
 
+def lines_of(file: Path) -> Iterator[Header | Record | Footer]:
+    """Every line of a record file, one at a time; a torn last one is left out.
+
+    Raises:
+        ConformanceError: a line that is not the last is no record, or the header is not first.
+    """
+    whole, footer = 0, False
+    with file.open("rb") as lines:
+        for line in lines:
+            decoded = _decoded(line) if line.endswith(b"\n") else None
+            if decoded is None and not lines.read(1):
+                break  # torn
+            if decoded is None or footer or isinstance(decoded, Header) != (whole == 0):
+                raise ConformanceError(
+                    f"{file}:{whole + 1}: this line is {'out of place' if decoded else 'not a record'}",
+                    hint="a record file is a header, records and a footer; something else changed this one: run again",
+                )
+            whole, footer = whole + 1, isinstance(decoded, Footer)
+            yield decoded
+    if not whole:
+        raise ConformanceError(f"{file}:1: no header", hint="the run ended before it began: run again")
+
+
 def read_run(path: Path) -> StoredRun:
     """Read a run, complete or not.
 
@@ -163,28 +187,21 @@ def read_run(path: Path) -> StoredRun:
         ConformanceError: a line that is not the last is no record, or the header is not first.
     """
     file = find(path)
-    lines = file.read_bytes().splitlines(keepends=True)
-    read: list[Header | Record | Footer] = []
-    for number, line in enumerate(lines, start=1):
-        decoded = _decoded(line) if line.endswith(b"\n") else None
-        if decoded is None and number == len(lines):
-            break  # torn
-        misplaced = isinstance(decoded, Header) != (number == 1) or (
-            isinstance(decoded, Footer) and number < len(lines)
-        )
-        if decoded is None or misplaced:
-            raise ConformanceError(
-                f"{file}:{number}: this line is {'out of place' if decoded else 'not a record'}",
-                hint="a record file is a header, records and a footer; something else changed this one: run again",
-            )
-        read.append(decoded)
-    if not read or not isinstance(read[0], Header):
-        raise ConformanceError(f"{file}:1: no header", hint="the run ended before it began: run again")
-    footer = read[-1] if isinstance(read[-1], Footer) else None
-    records = [line for line in read if isinstance(line, Record)]
+    header: Header | None = None
+    footer: Footer | None = None
+    records: list[Record] = []
+    for line in lines_of(file):
+        match line:
+            case Header():
+                header = line
+            case Record():
+                records.append(line)
+            case Footer():
+                footer = line
+    assert header is not None
     if footer is None:
         records += _held(file.parent / HELD, {(record.id, record.backend) for record in records})
-    return StoredRun(header=read[0], records=tuple(records), footer=footer, path=file)
+    return StoredRun(header=header, records=tuple(records), footer=footer, path=file)
 
 
 def _unfinished(file: Path) -> StoredRun:

@@ -46,6 +46,8 @@ def left_out(run: StoredRun) -> list[str]:
         f"{count:,} of them are not sent to {name}, which gets a sample (all of them: --exports all)"
         for name, count in header.left_out.items()
     ]
+    if part := header.extra.get("shard"):
+        lines.insert(0, f"part {part['number']} of {part['of']}; join the parts with: conformance merge")
     if slow := header.extra.get("slow_left_out"):
         lines.append(f"left out as slow: {many(slow, 'case')} (run them too: --slow)")
     return lines
