@@ -19,11 +19,8 @@ from conformance.suite.selection import Selection, select
 from conformance.suite.suite import Suite
 
 DEFAULT_BACKENDS = ("torch-cpu", "onnx-dynamo", "onnx-script")
-SAMPLED = (
-    "onnx-dynamo",
-    "onnx-step",
-    "onnx-reference",
-)  # backends so slow to prepare that they get a pairwise sample unless told otherwise
+#: backends so slow to prepare that they get a pairwise sample unless told otherwise
+SAMPLED = ("onnx-dynamo", "onnx-step", "onnx-reference")
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
