@@ -99,7 +99,9 @@ class LocalResponseNorm:
         safe = np.where(h < 0.5, h, 0)
         # A power is good to a few ulp, and the error of its base is raised with it.  Where the compute format cannot
         # hold beta (0.7 in float32), the rounded exponent beta' moves it by about 1 + (beta - beta') log a.
-        misfit = np.abs(beta - self.real(np.asarray(beta).astype(STORAGE[p.compute.name]))) * np.abs(np.log(a))
+        misfit = np.where(
+            poisoned, 0, np.abs(beta - self.real(np.asarray(beta).astype(STORAGE[p.compute.name]))) * np.abs(np.log(a))
+        )
         rho = np.expm1(-np.abs(beta) * np.log1p(-safe)) + 4 * U + p.K * misfit
         y = x * a**-beta
         # the power itself may fall among the subnormal numbers, where it is good to t alone, and is then multiplied
@@ -117,7 +119,7 @@ class LocalResponseNorm:
         return Expected(
             {
                 "output": self._quantity(y, np.where(poisoned, 0, dy), unknown),
-                "grad_input": self._quantity(gx, np.where(np.isfinite(dgx), dgx, 0), unknown | near),
+                "grad_input": self._quantity(gx, np.where(np.isnan(gx), 0, dgx), unknown | near),
             },
             {},
             n=self.size,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from conformance.inputs import make_inputs
+from conformance.judge import Expectation
 from conformance.reference import build_reference
 
 
@@ -80,3 +81,12 @@ def test_the_gradient_allows_for_the_sum_that_reaches_it(case_of, size):
     assert (found.scale >= 3 * U * np.abs(Y) * base**-0.75).all()
     # the two together are wrong by no more than a few times that
     assert (found.scale <= 30 * (size + 4) * U * (least + np.abs(Y) * base**-0.75) + 1e-30).all()
+
+
+def test_an_infinite_element_leaves_its_neighbours_an_allowance_where_the_gradient_is_finite(case_of):
+    case = case_of("LocalResponseNorm", (3, 7, 5), "float64", data="f10-inf", size=2, alpha=0.3, robustness=True)
+    for step in Expectation(case, make_inputs(case)).steps():
+        gradient = step.quantities["grad_input"]
+        finite = np.isfinite(gradient.value)
+        assert 0 < finite.sum() < finite.size
+        assert (gradient.scale[finite] > 0).all()
