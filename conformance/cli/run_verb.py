@@ -48,8 +48,8 @@ Examples:
 @click.option(
     "--exports",
     type=click.Choice(["sample", "all"]),
-    default="sample",
-    help="Which cases go to onnx-dynamo, whose exports are slow: a pairwise sample of them (the default), or all.",
+    default="all",
+    help="Which cases go to the backends that export by dynamo, which is slow: all, or a pairwise sample of them.",
 )
 @click.option("--shard", metavar="I/N", help="Only part I of N, for several machines; conformance merge joins them.")
 @click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Worker processes; one per core by default.")

@@ -19,7 +19,7 @@ from conformance.suite.selection import Selection, select
 from conformance.suite.suite import Suite
 
 DEFAULT_BACKENDS = ("torch-cpu", "onnx-dynamo", "onnx-script")
-#: backends so slow to prepare that they get a pairwise sample unless told otherwise
+#: backends that are slow to prepare, and get a pairwise sample when that is asked for
 SAMPLED = ("onnx-dynamo", "onnx-step", "onnx-reference")
 
 
@@ -34,7 +34,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     keyword: str = ""
     slow: bool = False
     backends: tuple[str, ...] = DEFAULT_BACKENDS
-    exports: Literal["sample", "all"] = "sample"
+    exports: Literal["sample", "all"] = "all"
 
     @property
     def pointed(self) -> bool:

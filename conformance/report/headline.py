@@ -43,7 +43,7 @@ def left_out(run: StoredRun) -> list[str]:
     header = run.header
     lines = [f"{many(header.cases, 'case')} x {many(len(header.backends), 'backend')}"]
     lines += [
-        f"{count:,} of them are not sent to {name}, which gets a sample (all of them: --exports all)"
+        f"{count:,} of them are not sent to {name}, which gets a sample"
         for name, count in header.left_out.items()
     ]
     if part := header.extra.get("shard"):

@@ -13,7 +13,7 @@ def test_a_run_without_failures_ends_in_0_and_says_that_all_agrees(run_fakes, ca
     ended = run_fakes(str(case_file("", "judge-known", "unsupported")))
     assert ended.code == 0, ended
     assert "agrees with its definition, but for what is known" in ended.out
-    assert "= 7 records" in ended.out
+    assert "= 9 records" in ended.out
     assert "2 of them are not sent to onnx-dynamo" in ended.out
 
 
@@ -114,7 +114,7 @@ def test_a_run_in_which_every_backend_is_missing_is_not_green(run_fakes, case_fi
 
 def test_standard_output_carries_the_format_alone(run_fakes, case_file):
     ended = run_fakes(str(case_file("", "judge-fail")), "--format", "json")
-    assert json.loads(ended.out)["counts"] == {"pass": 3, "fail": 2}
+    assert json.loads(ended.out)["counts"] == {"pass": 3, "fail": 3}
 
 
 def test_reports_are_in_their_files_when_the_command_ends(run_fakes, case_file, tmp_path):
@@ -124,10 +124,10 @@ def test_reports_are_in_their_files_when_the_command_ends(run_fakes, case_file, 
     assert ET.parse(tmp_path / "results.xml").getroot().get("tests") == "3"
 
 
-def test_an_export_sample_is_told_and_can_be_turned_off(run_fakes, case_file):
+def test_an_export_sample_is_made_when_asked_for_and_told(run_fakes, case_file):
     file = str(case_file("", "", ""))
-    assert "2 of them are not sent to onnx-dynamo" in run_fakes(file).out
-    assert "not sent" not in run_fakes(file, "--exports", "all").out
+    assert "2 of them are not sent to onnx-dynamo" in run_fakes(file, "--exports", "sample").out
+    assert "not sent" not in run_fakes(file).out
 
 
 def test_the_stored_run_says_what_was_asked_for(run_fakes, case_file, tmp_path):
