@@ -16,7 +16,7 @@ from conformance.engine.messages import Finished, Note, Ready
 from conformance.engine.plan import Plan
 from conformance.engine.runtime import applicable, surroundings
 from conformance.engine.schedule import Schedule
-from conformance.engine.store import EVIDENCE, Store, StoredRun
+from conformance.engine.store import EVIDENCE, Store, StoredRun, lines_of, read_run
 from conformance.errors import UsageError
 from conformance.record import Footer, Header, Record
 from conformance.suite.case import Case, Divergence
@@ -79,8 +79,10 @@ class _Run:
         self._store = store
         self._header = header
         self._listener = listener
-        self._schedule = Schedule(plan, store.done, foretold=self._foretold)
-        self._records: list[Record] = []
+        self._schedule = Schedule(plan, store.done, written=store.written, foretold=self._foretold)
+        self._verdicts: Counter[str] = Counter(
+            record.verdict for record, _ in zip(store.done, range(store.written), strict=False)
+        )
         self._introduced = False
 
     def carry_out(self, how: How) -> StoredRun:
@@ -101,25 +103,23 @@ class _Run:
                 self._pass_on_notes()
             self._write()
             self._pass_on_notes()
-            self._plan.check_complete(self._records)
-            footer = Footer(
-                records=len(self._records),
-                verdicts=dict(Counter(record.verdict for record in self._records)),
-                seconds=round(time.perf_counter() - started, 3),
-            )
-            self._store.finish(footer)
+            self._finish(time.perf_counter() - started)
         finally:
             events.close()
             self._store.close()
-        assert self._store.header is not None
-        return StoredRun(self._store.header, tuple(self._records), footer, self._store.path)
+        return read_run(self._store.path)
+
+    def _finish(self, seconds: float) -> None:
+        """Check what is on the disk, not what is remembered; then the footer may say that it is complete."""
+        self._plan.check_complete(line for line in lines_of(self._store.path) if isinstance(line, Record))
+        footer = Footer(records=self._verdicts.total(), verdicts=dict(self._verdicts), seconds=round(seconds, 3))
+        self._store.finish(footer)
 
     def _write(self) -> None:
         for record in self._schedule.release():
-            if len(self._records) >= self._store.written:
-                self._store.add(record)
-                self._listener.recorded(record)
-            self._records.append(record)
+            self._store.add(record)
+            self._verdicts[record.verdict] += 1
+            self._listener.recorded(record)
 
     def _foretold(self, case: Case, backend: str, death: str) -> Divergence | None:
         """The divergence that declares that this case dies here, by ``raises: {type: SIGSEGV, match: died}``."""

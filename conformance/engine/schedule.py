@@ -53,7 +53,10 @@ Foretold = Callable[[Case, str, str], Divergence | None]  # (case, backend, name
 class Schedule:
     """Units out, records in; records come out in the order of the plan whatever order they came in."""
 
-    def __init__(self, plan: Plan, done: Iterable[Record] = (), *, foretold: Foretold = lambda *_: None) -> None:
+    def __init__(
+        self, plan: Plan, done: Iterable[Record] = (), *, written: int = 0, foretold: Foretold = lambda *_: None
+    ) -> None:
+        """``done`` are records of earlier; the first ``written`` of them are not released again."""
         self.notes: list[str] = []
         self._foretold = foretold
         self._plan = plan
@@ -66,8 +69,10 @@ class Schedule:
         self._casualties: dict[Pair, str] = {}
         self._confirmed: Counter[tuple[str, str, str]] = Counter()
         self._fruitless = 0
-        for record in done:
+        for number, record in enumerate(done):
             self.finished(record)
+            if number < written:
+                self._forget(record)
         for unit in self._cut():
             self._push(unit)
 
@@ -145,6 +150,16 @@ class Schedule:
         while self._next in self._held:
             yield self._held.pop(self._next)
             self._next += 1
+
+    def _forget(self, record: Record) -> None:
+        """Take a record as released.
+
+        Raises:
+            InternalError: its turn has not come.
+        """
+        if self._held.pop(self._next, None) is not record:
+            raise InternalError(f"the record of {record.id} on {record.backend} is stored out of order")
+        self._next += 1
 
     def holds(self, record: Record) -> bool:
         """Whether a record's turn has not come yet."""

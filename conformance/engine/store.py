@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import Path
+from typing import overload
 
 import msgspec
 
@@ -18,15 +20,19 @@ ROOT = Path(".conformance")
 RECORDS = "records.jsonl"
 HELD = "held.jsonl"  # records that came before their turn, so that no end of the run can lose them
 LATEST = "latest"
+IN_MEMORY = 20_000  # records; of a larger run none are kept
 EVIDENCE = "failures"  # the folder of what backends keep of failures
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run as its file tells it.  ``footer`` is None when it was interrupted."""
+    """A run as its file tells it.  ``footer`` is None when it was interrupted.
+
+    ``records`` of a large run stay on the disk and are read again each time they are gone through.
+    """
 
     header: Header
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     footer: Footer | None
     path: Path | None = None
 
@@ -37,7 +43,7 @@ class Store:
     def __init__(self, folder: Path, *, header: Header | None = None, done: tuple[Record, ...] = ()) -> None:
         self.folder = folder
         self.header = header
-        self.done = done
+        self.done: Sequence[Record] = done
         self._written = 0
         self._records = Appended(folder / RECORDS)
         self._held = Appended(folder / HELD)
@@ -180,6 +186,33 @@ def lines_of(file: Path) -> Iterator[Header | Record | Footer]:
         raise ConformanceError(f"{file}:1: no header", hint="the run ended before it began: run again")
 
 
+class OnDisk(Sequence[Record]):
+    """The records of a file, none of which is kept in memory; then those that were put aside."""
+
+    def __init__(self, file: Path, count: int, more: Sequence[Record] = ()) -> None:
+        self._file = file
+        self._count = count
+        self._more = more
+
+    def __len__(self) -> int:
+        return self._count + len(self._more)
+
+    def __iter__(self) -> Iterator[Record]:
+        lines = (line for line in lines_of(self._file) if isinstance(line, Record))
+        return chain(islice(lines, self._count), self._more)
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Record]: ...
+    def __getitem__(self, place: int | slice) -> Record | Sequence[Record]:
+        if isinstance(place, slice):
+            return tuple(self)[place]
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        return next(islice(self, place % len(self), None))
+
+
 def read_run(path: Path) -> StoredRun:
     """Read a run, complete or not.
 
@@ -190,18 +223,23 @@ def read_run(path: Path) -> StoredRun:
     header: Header | None = None
     footer: Footer | None = None
     records: list[Record] = []
+    names: set[tuple[str, str]] = set()
+    count = 0
     for line in lines_of(file):
         match line:
             case Header():
                 header = line
             case Record():
-                records.append(line)
+                count += 1
+                names.add((line.id, line.backend))
+                if count <= IN_MEMORY:
+                    records.append(line)
             case Footer():
                 footer = line
     assert header is not None
-    if footer is None:
-        records += _held(file.parent / HELD, {(record.id, record.backend) for record in records})
-    return StoredRun(header=header, records=tuple(records), footer=footer, path=file)
+    held = _held(file.parent / HELD, names) if footer is None else []
+    kept = (*records, *held) if count <= IN_MEMORY else OnDisk(file, count, held)
+    return StoredRun(header=header, records=kept, footer=footer, path=file)
 
 
 def _unfinished(file: Path) -> StoredRun:

@@ -41,7 +41,7 @@ def _json(run: StoredRun) -> str:
         "header": run.header,
         "counts": summary.counts,
         "exit_code": summary.exit_code,
-        "records": run.records,
+        "records": tuple(run.records),
         "footer": run.footer,
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"

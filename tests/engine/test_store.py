@@ -8,9 +8,10 @@ import pytest
 from conformance_fakes import make_case
 
 from conformance.engine.plan import plain_record
-from conformance.engine.store import HELD, Store, find, read_run
+from conformance.engine.store import HELD, OnDisk, Store, find, read_run
 from conformance.errors import ConformanceError, UsageError
 from conformance.record import Footer, Header
+from conformance.report.formats import FORMATS
 
 HEADER = Header(suite="abc", cases=3, backends=("a",), expected=3)
 
@@ -86,6 +87,28 @@ def test_records_held_back_by_an_interruption_count_as_done(tmp_path):
     again.finish(Footer(records=3, verdicts={"pass": 3}))
     assert not (store.folder / HELD).exists()
     assert read_run(store.path).records == (record(0), record(1), record(2))
+
+
+@pytest.mark.parametrize("footer", [True, False])
+def test_a_large_run_is_read_from_the_disk_each_time_and_is_the_same(tmp_path, monkeypatch, footer):
+    store = written(tmp_path, [record(number) for number in range(5)], footer=footer)
+    if not footer:
+        store.hold(record(6))
+        store.close()
+    small = read_run(store.path)
+    monkeypatch.setattr("conformance.engine.store.IN_MEMORY", 2)
+    large = read_run(store.path)
+    assert (type(small.records), type(large.records)) == (tuple, OnDisk)
+    assert (large.header, large.footer, len(large.records)) == (small.header, small.footer, len(small.records))
+    assert tuple(large.records) == tuple(large.records) == small.records
+    assert (large.records[0], large.records[-1], large.records[1:3]) == (
+        small.records[0],
+        small.records[-1],
+        small.records[1:3],
+    )
+    assert FORMATS["json"](large) == FORMATS["json"](small)
+    with pytest.raises(IndexError):
+        large.records[len(small.records)]
 
 
 def test_a_complete_run_cannot_be_resumed(tmp_path):
