@@ -102,15 +102,15 @@ def one_at_a_time(planned: Sequence[Planned]) -> Measured:
 
 
 @click.command()
-@click.option("--all", "everything", is_flag=True, help="Every case, not the sample that a run exports by default.")
+@click.option("--sample", is_flag=True, help="Not every case, only those that a run exports by default.")
 @click.option("--alone", default=24, metavar="N", help="Steps for the loop, evenly from all; 24.")
-def main(everything: bool, alone: int) -> None:  # noqa: FBT001 - click passes flags by name
+def main(sample: bool, alone: int) -> None:  # noqa: FBT001 - click passes flags by name
     """Measure the exports of the shipped suite."""
     backend = OnnxModule("bench", with_dynamo, None, Models())
     suite = load_suite().cases
     cases = [
         case
-        for case in (suite if everything else export_sample(suite))
+        for case in (export_sample(suite) if sample else suite)
         if "slow" not in case.marks and backend.unsupported(case) is None
     ]
     planned = list(steps_of(cases))
