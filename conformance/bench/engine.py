@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from conformance.suite.loader import load_suite
 BACKEND = "torch-cpu"
 MIB = 2**20
 PARTS = ("inputs", "reference", "backend", "comparison")
-_spent: Counter[str] = Counter()  # seconds by part, of the run in this process
+_spent: dict[str, float] = defaultdict(float)  # seconds by part, of the run in this process
 
 
 class Watch:
@@ -91,9 +91,11 @@ def with_workers(plan: Plan, folder: Path, workers: int) -> float:
     busy = sum(record.seconds for record in done.records)
     wall = end - watch.ready
     rate = len(done.records) / wall
+    outside, wait = 1 - busy / wall / workers, watch.first - watch.created
+    name = f"{workers} worker{'s' if workers > 1 else ''}"
     click.echo(
-        f"{workers} worker{'s' if workers > 1 else ' '}       {rate:8.1f} cases/s   {1 - busy / wall / workers:5.1%} of the "
-        f"workers' wall time outside of cases   first verdict after {watch.first - watch.created:.1f} s"
+        f"{name:<12}{rate:12.1f} cases/s   {outside:5.1%} of the workers' wall time outside of cases   "
+        f"first verdict after {wait:.1f} s"
     )
     return rate
 
@@ -104,15 +106,14 @@ def in_process(plan: Plan, folder: Path) -> None:
     carry_out(Plan(plan.cases[:8], plan.backends), folder, **how)  # warms up
     _spent.clear()
     done, watch, end = carry_out(plan, folder, **how)
-    spent = Counter(_spent)
+    spent = dict(_spent)
     wall = end - watch.ready
-    click.echo(f"in process      {len(done.records) / wall:8.1f} cases/s")
+    click.echo(f"{'in process':<12}{len(done.records) / wall:12.1f} cases/s")
     for part in PARTS:
         click.echo(f"  {part:<14}{1000 * spent[part] / len(done.records):8.2f} ms/case {spent[part] / wall:7.1%}")
     rest = wall - sum(spent[part] for part in PARTS)
-    click.echo(
-        f"  {'everything else':<14}{1000 * rest / len(done.records):7.2f} ms/case {rest / wall:7.1%}   (goal: under 15 %)"
-    )
+    each = 1000 * rest / len(done.records)
+    click.echo(f"  {'everything else':<14}{each:8.2f} ms/case {rest / wall:7.1%}   (goal: under 15 %)")
 
 
 def start_up(key: str) -> float:

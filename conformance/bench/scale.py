@@ -1,7 +1,8 @@
 """Time and memory of listing, running and reporting suites of growing size, each in a process of its own.
 
-Run as ``python -m conformance.bench.scale``.  Seconds are of the wall; beside them those of the processor, workers
-included.  Memory is the largest that the engine itself ever held; its workers are bounded each for itself.
+Run as ``python -m conformance.bench.scale``.  Seconds are of the wall, workers at work; beside them those
+of the processor that the engine itself took.  Memory is the most that the engine itself ever held; its workers are
+bounded each for itself.
 """
 
 from __future__ import annotations
@@ -23,14 +24,13 @@ _MEASURED = """
 import json, resource, sys
 from conformance.cli.command import invoke
 code = invoke(sys.argv[1:])
-own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-print(json.dumps([code, cpu, own.ru_maxrss]), file=sys.stderr)
+own = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps([code, own.ru_utime + own.ru_stime, own.ru_maxrss]), file=sys.stderr)
 """
 
 
 class Measured(NamedTuple):
-    """One command: exit code, seconds by the wall and by the processor, bytes of memory at most."""
+    """One command: exit code, seconds by the wall and of its own by the processor, bytes of memory at most."""
 
     code: int
     wall: float
@@ -59,7 +59,9 @@ def measure(folder: Path, *arguments: str) -> Measured:
 @click.option("--tools", default="", hidden=True)
 def main(sizes: tuple[int, ...], workers: int, tools: str) -> None:
     """Measure suites of these sizes on torch-cpu."""
-    click.echo(f"{'cases':>9}  {'command':<8}{'wall s':>9}{'cpu s':>9}{'cases/s':>9}{'ms/case':>9}{'engine MiB':>12}")
+    click.echo(
+        f"{'cases':>9}  {'command':<8}{'wall s':>9}{'own cpu s':>11}{'cases/s':>9}{'ms/case':>9}{'engine MiB':>12}"
+    )
     for size in sizes:
         with tempfile.TemporaryDirectory(prefix="conformance-scale-") as name:
             folder = Path(name)
@@ -76,7 +78,7 @@ def main(sizes: tuple[int, ...], workers: int, tools: str) -> None:
                     raise click.ClickException(f"conformance {' '.join(arguments)} ended in {found.code}")
                 rate, each = size / found.wall, 1000 * found.wall / size
                 click.echo(
-                    f"{size:>9,}  {verb:<8}{found.wall:>9.1f}{found.cpu:>9.1f}{rate:>9.0f}{each:>9.2f}"
+                    f"{size:>9,}  {verb:<8}{found.wall:>9.1f}{found.cpu:>11.1f}{rate:>9.0f}{each:>9.2f}"
                     f"{found.memory / MIB:>12.0f}"
                 )
 
