@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -16,7 +16,8 @@ from conformance.suite.case import Case
 class Failure:
     """A case that failed.
 
-    step: where it is worst.  expected: the output of each step, rounded to the type in which it is stored.
+    step: where it is worst.  expected: what each step should give, by quantity, rounded to the type in which it is
+    stored.
     agrees: whether another observation of the case would pass.  folder: where evidence may be kept, if anywhere.
     """
 
@@ -24,7 +25,7 @@ class Failure:
     inputs: Inputs
     observation: Observation
     step: int
-    expected: tuple[Array, ...]
+    expected: tuple[Mapping[str, Array], ...]
     agrees: Callable[[Observation], bool]
     folder: Path | None
 

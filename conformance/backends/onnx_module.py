@@ -198,7 +198,7 @@ class OnnxModule:
         if failure.folder is None:
             return said
         step = failure.step
-        write_backend_test(failure.folder, models[step], [xs[step]], [failure.expected[step]])
+        write_backend_test(failure.folder, models[step], [xs[step]], [failure.expected[step]["output"]])
         return f"{said}\nstep {step} as a test of an ONNX backend: {failure.folder}"
 
     def model(self, planned: Planned) -> onnx.ModelProto:

@@ -16,7 +16,9 @@ from onnx.reference import ReferenceEvaluator
 
 from conformance.backends.batch_export import BatchExport
 from conformance.backends.exporters import with_dynamo
+from conformance.backends.failure import Failure
 from conformance.backends.models import Models
+from conformance.backends.onnx_evidence import write_backend_test
 from conformance.backends.onnx_module import OnnxModule, plan
 from conformance.backends.reasons import stated
 from conformance.backends.tensors import Array, shape_name
@@ -44,6 +46,15 @@ class OnnxReference(OnnxModule):
             steps.append(StepObservation({"output": output}, structure))
             seconds += took
         return Observation(tuple(steps), None, seconds)
+
+    def investigate(self, failure: Failure) -> str:
+        """The graph, for others to run; who lost the numbers is for the backends to say that have a runtime."""
+        if failure.folder is None:
+            return ""
+        step = failure.step
+        planned = list(plan(failure.case, failure.inputs))[step]
+        write_backend_test(failure.folder, self.model(planned), [planned.x], [failure.expected[step]["output"]])
+        return f"step {step} as a test of an ONNX backend: {failure.folder}"
 
 
 def evaluated(model: onnx.ModelProto, x: Array) -> tuple[Array, float]:

@@ -19,13 +19,15 @@ import torch
 
 from conformance.backends.batch_export import BatchExport, Job
 from conformance.backends.exporters import Form
+from conformance.backends.failure import Failure
 from conformance.backends.models import Models
 from conformance.backends.modules import arguments, build, factory_of
+from conformance.backends.onnx_evidence import write_backend_test
 from conformance.backends.onnxruntime_session import load_model, run_on_many
 from conformance.backends.reasons import stated
 from conformance.backends.step_graph import StepGraph, trace_step
 from conformance.backends.tensors import dtype_of, shape_name
-from conformance.inputs import Inputs, StepInputs
+from conformance.inputs import Inputs
 from conformance.observation import Array, Observation, StepObservation, Unsupported
 from conformance.ops import OPS
 from conformance.suite.case import Case, Mode
@@ -114,35 +116,48 @@ class OnnxStep:
         Raises:
             Unsupported: torch, its exporter or onnxruntime refuses a step, in its own words.
         """
-        buffers = dict(inputs.buffers)
-        steps, seconds = [], 0.0
-        for mode, given in zip(case.steps, inputs.steps, strict=True):
-            seen, took = self._step(case, mode, given, inputs.params, buffers)
-            buffers = {name: seen.arrays[f"buffer.{name}"] for name in buffers}
+        return self._all_steps(case, inputs, optimise=case.export.optimisation == "all")
+
+    def _all_steps(self, case: Case, inputs: Inputs, *, optimise: bool) -> Observation:
+        steps: list[StepObservation] = []
+        seconds = 0.0
+        for number, mode in enumerate(case.steps):
+            seen, took = self._step(self._model(case, mode), _given(inputs, steps, number), inputs, optimise=optimise)
             steps.append(seen)
             seconds += took
         return Observation(tuple(steps), None, seconds)
 
     def _step(
-        self, case: Case, mode: Mode, given: StepInputs, params: dict[str, Array], buffers: dict[str, Array]
+        self, model: onnx.ModelProto, given: list[Array], inputs: Inputs, *, optimise: bool
     ) -> tuple[StepObservation, float]:
-        model = self._model(case, mode)
         try:
-            session = load_model(model, optimise=case.export.optimisation == "all")
+            session = load_model(model, optimise=optimise)
         except Exception as error:
             raise stated("load", error) from error
         try:
-            ran = run_on_many(session, [given.x, given.grad_output, *params.values(), *buffers.values()])
+            ran = run_on_many(session, given)
         except Exception as error:
             raise stated("run", error) from error
-        names = ("output", "grad_input", *(f"grad.{name}" for name in params), *(f"buffer.{name}" for name in buffers))
-        arrays = dict(zip(names, ran.outputs, strict=True))
+        arrays = dict(zip(_results(inputs), ran.outputs, strict=True))
         structure = {
             "dtype": arrays["output"].dtype.name,
             "shape": shape_name(arrays["output"].shape),
             "input_modified": "yes" if ran.modified else "no",
         }
         return StepObservation(arrays, structure), ran.seconds
+
+    def investigate(self, failure: Failure) -> str:
+        """Whether the optimiser lost the numbers; and the graph, for others to run."""
+        case, inputs, step = failure.case, failure.inputs, failure.step
+        said = "lost by the exporter or by a kernel of onnxruntime: the step fails without optimisations"
+        if case.export.optimisation == "all" and failure.agrees(self._all_steps(case, inputs, optimise=False)):
+            said = "lost by the optimiser of onnxruntime: with optimisations off, the case passes"
+        if failure.folder is None:
+            return said
+        expected = [failure.expected[step][name] for name in _results(inputs)]
+        given = _given(inputs, failure.observation.steps, step)
+        write_backend_test(failure.folder, self._model(case, case.steps[step]), given, expected)
+        return f"{said}\nstep {step} as a test of an ONNX backend: {failure.folder}"
 
     def _model(self, case: Case, mode: Mode) -> onnx.ModelProto:
         digest = _digest(case, mode)
@@ -156,6 +171,21 @@ class OnnxStep:
         if isinstance(found, Unsupported):
             raise Unsupported(*found.args)
         return found
+
+
+def _given(inputs: Inputs, before: Sequence[StepObservation], number: int) -> list[Array]:
+    """What a graph is given at a step: data, parameters, and the buffers that came out of the step before."""
+    x, grad_output = inputs.steps[number].x, inputs.steps[number].grad_output
+    buffers = [
+        before[number - 1].arrays[f"buffer.{name}"] if number else inputs.buffers[name] for name in inputs.buffers
+    ]
+    return [x, grad_output, *inputs.params.values(), *buffers]
+
+
+def _results(inputs: Inputs) -> tuple[str, ...]:
+    """The quantities that a graph gives, in order."""
+    grads = (f"grad.{name}" for name in inputs.params)
+    return ("output", "grad_input", *grads, *(f"buffer.{name}" for name in inputs.buffers))
 
 
 def trace(case: Case, mode: Mode) -> Traced:

@@ -44,7 +44,7 @@ class Tools:
 
     ``applicable(case, divergences, runtime)`` are the declared divergences whose conditions hold for the case, here.
     ``judge(case, expectation, observation, observes, divergences)`` is the verdict with its figures.
-    ``outputs(expectation)`` is the expected output of each step, as it would be stored.
+    ``rounded(expectation)`` is what is expected of each step, by quantity, as it would be stored.
     """
 
     load: Callable[[str], Backend]
@@ -53,7 +53,7 @@ class Tools:
     applicable: Callable[[Case, Mapping[str, Divergence], Mapping[str, str]], Sequence[Divergence]]
     judge: Callable[[Case, Any, Observation, tuple[str, ...], Sequence[Divergence]], Judged]
     devices: Callable[[], dict[str, str]]
-    outputs: Callable[[Any], tuple[Array, ...]] = lambda expectation: ()  # noqa: ARG005 - where nothing is expected
+    rounded: Callable[[Any], tuple[dict[str, Array], ...]] = lambda expectation: ()  # noqa: ARG005 - where nothing is expected
 
 
 def tools_from(name: str) -> Tools:
@@ -159,7 +159,7 @@ def _run(
 
         step = judged.figures[0].step if judged.figures else 0
         folder = None if evidence is None else evidence / f"{case.key}-{seat.name}"
-        expected = tools.outputs(shared.expectation)
+        expected = tools.rounded(shared.expectation)
         detail = _investigated(backend, Failure(case, shared.inputs, observation, step, expected, agrees, folder))
     return msgspec.structs.replace(
         plain_record(case, seat.name, judged.verdict, judged.reason, detail=detail),

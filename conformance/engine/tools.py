@@ -19,11 +19,13 @@ def devices() -> dict[str, str]:
     return {"cuda": f"none ({missing})" if missing else "present"}
 
 
-def outputs(expectation: Expectation) -> tuple[Array, ...]:
-    """The expected output of each step, rounded to the type in which it is stored."""
-    quantities = (step.quantities["output"] for step in expectation.steps())
+def rounded(expectation: Expectation) -> tuple[dict[str, Array], ...]:
+    """What is expected of each step, by quantity, rounded to the type in which it is stored."""
     with np.errstate(all="ignore"):
-        return tuple(stored(quantity.value, quantity.stored) for quantity in quantities)
+        return tuple(
+            {name: stored(quantity.value, quantity.stored) for name, quantity in step.quantities.items()}
+            for step in expectation.steps()
+        )
 
 
 def standard() -> Tools:
@@ -35,5 +37,5 @@ def standard() -> Tools:
         applicable=applicable,
         judge=judge,
         devices=devices,
-        outputs=outputs,
+        rounded=rounded,
     )

@@ -66,3 +66,22 @@ def test_what_the_evaluator_cannot_run_is_unsupported_in_its_words():
 def test_versions_leave_out_the_runtime_that_is_not_used():
     assert set(load("onnx-reference").versions()) == {"torch", "onnx", "onnxscript"}
     assert load("onnx-reference").versions()["onnx"] == onnx.__version__
+
+
+def test_a_failing_graph_is_written_as_a_test_that_others_can_run(case_of, tmp_path):
+    from conformance.backends.failure import Failure
+
+    case = case_of("RMSNorm", steps=("train", "eval"))
+    backend, inputs = load("onnx-reference"), make_inputs(case)
+    seen = backend.run(case, inputs)
+    expected = tuple(step.arrays for step in seen.steps)
+    for folder in (None, tmp_path / "evidence"):
+        said = backend.investigate(Failure(case, inputs, seen, 1, expected, lambda _: True, folder))
+        assert said == ("" if folder is None else f"step 1 as a test of an ONNX backend: {folder}")
+    model = onnx.load(tmp_path / "evidence" / "model.onnx")
+    given, wanted = (
+        onnx.numpy_helper.to_array(onnx.load_tensor(tmp_path / "evidence" / "test_data_set_0" / f"{kind}_0.pb"))
+        for kind in ("input", "output")
+    )
+    assert np.array_equal(given, inputs.steps[1].x)
+    assert np.array_equal(evaluated(model, given)[0], wanted)

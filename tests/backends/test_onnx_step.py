@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
 from conformance.backends import load
@@ -157,3 +159,41 @@ def test_what_has_no_step_has_a_reason(fields, reason, case_of):
 
 def test_versions_name_every_package_that_decides_the_result():
     assert set(load("onnx-step").versions()) == {"torch", "onnx", "onnxruntime", "onnxscript"}
+
+
+# ---- failures ----------------------------------------------------------------------------------------------------
+
+
+def _failure(backend, case, folder, agrees, step=1):
+    from conformance.backends.failure import Failure
+    from conformance.engine.tools import rounded
+    from conformance.judge import Expectation
+
+    inputs = make_inputs(case)
+    expected = rounded(Expectation(case, inputs))
+    return Failure(case, inputs, backend.run(case, inputs), step, expected, lambda _: agrees, folder)
+
+
+def test_a_failing_step_is_written_as_a_test_that_others_can_run(backend, stepping, tmp_path):
+    """Step 1, whose buffers are those that came out of step 0."""
+    case = stepping("BatchNorm2d")
+    failure = _failure(backend, case, tmp_path / "evidence", agrees=False)
+    said = backend.investigate(failure)
+    assert said.startswith("lost by the exporter or by a kernel of onnxruntime")
+    assert str(tmp_path / "evidence") in said
+    data = tmp_path / "evidence" / "test_data_set_0"
+    session = onnxruntime.InferenceSession(tmp_path / "evidence" / "model.onnx", providers=["CPUExecutionProvider"])
+    given = {}
+    for place, value in enumerate(session.get_inputs()):
+        tensor = onnx.load_tensor(data / f"input_{place}.pb")
+        assert tensor.name == value.name
+        given[value.name] = onnx.numpy_helper.to_array(tensor)
+    for place, output in enumerate(session.run(None, given)):
+        expected = onnx.numpy_helper.to_array(onnx.load_tensor(data / f"output_{place}.pb"))
+        np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-4)
+    assert len(list(data.iterdir())) == 7 + 7
+
+
+def test_the_optimiser_is_blamed_where_the_case_passes_without_it(backend, stepping):
+    said = backend.investigate(_failure(backend, stepping("LayerNorm"), None, agrees=True))
+    assert said == "lost by the optimiser of onnxruntime: with optimisations off, the case passes"
