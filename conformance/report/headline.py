@@ -43,8 +43,7 @@ def left_out(run: StoredRun) -> list[str]:
     header = run.header
     lines = [f"{many(header.cases, 'case')} x {many(len(header.backends), 'backend')}"]
     lines += [
-        f"{count:,} of them are not sent to {name}, which gets a sample"
-        for name, count in header.left_out.items()
+        f"{count:,} of them are not sent to {name}, which gets a sample" for name, count in header.left_out.items()
     ]
     if part := header.extra.get("shard"):
         lines.insert(0, f"part {part['number']} of {part['of']}; join the parts with: conformance merge")

@@ -102,8 +102,8 @@ class Acknowledged:
         for file in (*root.glob(f"*/{RECORDS}"), *root.glob(f"*/{HELD}")):
             self._seen.update(line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n"))
 
-    def all_in(self, file: Path) -> bool:
-        return self._seen <= set(file.read_bytes().splitlines(keepends=True))
+    def missing_from(self, file: Path) -> set[bytes]:
+        return self._seen - set(file.read_bytes().splitlines(keepends=True))
 
 
 def finish_undercut(chance: random.Random, root: Path, most: int) -> int:
@@ -117,7 +117,7 @@ def finish_undercut(chance: random.Random, root: Path, most: int) -> int:
         said = ended(engine)
         acknowledged.look(root)
         if complete(root):
-            assert acknowledged.all_in(read_run(root / "latest").path)
+            assert acknowledged.missing_from(read_run(root / "latest").path) == set()
             return hits
         assert engine.returncode == -signal.SIGKILL, said
 
@@ -131,9 +131,9 @@ def complete(root: Path) -> bool:
 
 def undercut(root: Path, seed: int, kills: int, undisturbed: list[Line]) -> int:
     """Run after run, each killed a few times on its way; the kills that hit something."""
-    chance, hits = random.Random(seed), 0
+    chance, hits, runs = random.Random(seed), 0, 0
     while hits < kills:
-        place = root / f"{seed}-{hits}"
+        place, runs = root / f"{seed}-{runs}", runs + 1  # a run may end before anything hits it
         hits += finish_undercut(chance, place, min(9, kills - hits))
         assert timeless(read_run(place / "latest").path) == undisturbed, f"seed {seed}, after {hits} kills"
     return hits
