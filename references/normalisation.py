@@ -209,8 +209,10 @@ class Normalisation:
         constant = running is not None
         m, v = (running[0].value, running[1].value) if running is not None else self.statistics(X, fold)
         xc = self.centre(X, m, constant=constant)
-        absm, absxc, mean_absx = np.abs(m), np.abs(xc), _mean(absx)
-        reach = absx + absm
+        absm, mean_absx = np.abs(m), _mean(absx)
+        subtracts = self.centred or constant
+        if subtracts:
+            reach, absxc = absx + absm, np.abs(xc)
         if running is not None:
             dm = running[0].scale + U * absm
             dv = running[1].scale + U * np.abs(v)
@@ -230,12 +232,11 @@ class Normalisation:
 
         xh = self.normalise(xc, s)
         absxh, absw = np.abs(xh), np.abs(w)
-        if self.centred or constant:
-            sdc = s * (dm + U * (reach + absxc))
-            sigma = s * reach
-        else:
-            sdc = sigma = self.nothing
-        dxh = sdc * (1 + rho) + absxh * (rho + 2 * U) + t
+        dxh = absxh * (rho + 2 * U) + t
+        sdc = sigma = self.nothing
+        if subtracts:
+            sdc, sigma = s * (dm + U * (reach + absxc)), s * reach
+            dxh = dxh + sdc * (1 + rho)
         y = self.affine(xh, w, b)
         absy = np.abs(y)
         dy = absw * (dxh + 2 * U * absxh) + U * (np.abs(b) + absy) + t
@@ -246,7 +247,9 @@ class Normalisation:
             out_of_range = out_of_range | (np.maximum(s, absm) > p.stored.max / 8)
         spoiled = bool(poisoned.any())
         if spoiled:  # decided by its class, NaN or not, and rounds its finite values once
-            sdc, dxh, sigma = (np.where(poisoned, self.nothing, error) for error in (sdc, dxh, sigma))
+            dxh = np.where(poisoned, self.nothing, dxh)
+            if subtracts:
+                sdc, sigma = np.where(poisoned, self.nothing, sdc), np.where(poisoned, self.nothing, sigma)
             dy = np.where(poisoned, 4 * U * absy, dy)
             out_of_range = out_of_range & ~broken
         return Forward(
@@ -283,7 +286,7 @@ class Normalisation:
         gy = f.fold.fold(grad_output.astype(p.reference))
         g, absgy = gy * f.w, np.abs(gy)
         absg = absgy * f.absw
-        fused = f.absxh + f.sigma
+        fused = f.absxh if f.sigma is self.nothing else f.absxh + f.sigma
         unknown = f.unknown
         if f.constant:
             gx = self.constant_input_gradient(f, gy)
@@ -292,20 +295,19 @@ class Normalisation:
             A = p.A(n)
             mean_absg = _mean(absg)
             S1, S2 = self.backward_sums(g, f.xh)
-            absS1, absS2 = np.abs(S1), np.abs(S2)
-            dS1 = U * (A * mean_absg + absS1) + t if self.centred else self.nothing
-            dS2 = _mean(absg * (U * A * fused + f.sdc)) + U * absS2 + t
+            absS2 = np.abs(S2)
+            dS2 = _mean(absg * (U * A * fused + f.sdc if self.centred else U * A * fused)) + U * absS2 + t
             gx = self.input_gradient(f, gy, S1, S2)
             # d(gx) of the docstring, term by term of what varies within a slice
             reach, of_bracket, of_s = absS2 + dS2, f.s * (1 + f.rho), f.s * f.rho
-            dgx = (
-                absg * (2 * U * of_bracket)
-                + f.absxh * (of_bracket * (2 * U * reach + dS2) + 3 * of_s * absS2)
-                + (U * f.sigma + f.sdc) * (of_bracket * reach)
-                + np.abs(g - S1) * of_s
-                + np.abs(gx) * (2 * U)
-                + (of_bracket * (U * absS1 + dS1 + t) + t)
-            )
+            dgx = f.absxh * (of_bracket * (2 * U * reach + dS2) + 3 * of_s * absS2) + np.abs(gx) * (2 * U)
+            if self.centred:
+                absS1 = np.abs(S1)
+                dS1 = U * (A * mean_absg + absS1) + t
+                dgx = dgx + absg * (2 * U * of_bracket) + np.abs(g - S1) * of_s
+                dgx = dgx + (U * f.sigma + f.sdc) * (of_bracket * reach) + (of_bracket * (U * absS1 + dS1 + t) + t)
+            else:
+                dgx = dgx + absg * (2 * U * of_bracket + of_s) + (of_bracket * t + t)
             unknown = unknown | (self._gradient_out_of_range(f, absg, mean_absg) & ~f.poisoned)
         lost = bool(unknown.any())
         if f.spoiled and not f.constant:  # with constant statistics gx does not depend on x, whatever x holds
