@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -22,11 +23,15 @@ class StateMismatch(Exception):  # noqa: N818 - shown as the observed exception 
 
 
 def factory_of(op: str) -> Factory:
-    """The class of torch.nn with the op's name.
+    """The class of torch.nn with the op's name, or the one that the op's entry names.
 
     Raises:
         Unsupported: this torch has none.
     """
+    if op in OPS and OPS[op].module:
+        home, _, name = OPS[op].module.partition(":")
+        ours: Factory = getattr(import_module(home), name)
+        return ours
     found = getattr(torch.nn, op, None)
     if found is None:
         raise Unsupported(f"torch {torch.__version__} has no torch.nn.{op}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 Args = Mapping[str, Any]
 Shape = tuple[int, ...]
@@ -33,6 +33,8 @@ class Op:
     (``num_batches_tracked`` has shape ``()`` and is int64).
     ``facts(args, shape)`` are named numbers for use in ``when``.
     ``variants`` maps the name of another definition of the op, such as ONNX's, to its reference.
+    ``module`` names the torch class, "module:Class", where torch.nn has none of the op's name.
+    ``judged`` says how: against the reference; by its law, where the result is random; module by module, a network.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Op:
     facts: Callable[[Args, Shape], dict[str, int]]
     keeps_memory_format: tuple[str, ...] = ()  # memory formats that the output keeps when the input has them
     variants: Mapping[str, str] = field(default_factory=dict)
+    module: str = ""
+    judged: Literal["reference", "law", "network"] = "reference"
     about: str = ""
 
     def defaults(self) -> dict[str, Any]:
