@@ -24,6 +24,34 @@ class Argument:
     about: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One step of the way through a network: a call of a layer, or an operation that is no module of its own.
+
+    ``name`` is the dotted name of the module, and ``call`` the number of the call, from 0, where one module is called
+    several times.  ``op`` is the name of a layer's op, ``add`` or ``concat`` (along axis 1).  ``inputs`` are the keys
+    of the nodes that it takes its input from; ``INPUT`` is the input of the network.
+    """
+
+    name: str
+    op: str
+    args: Args = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    call: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}#{self.call}" if self.call else self.name
+
+
+#: key of what goes into a network
+INPUT = ""
+
+
+def _same_shape(args: Args, shape: Shape) -> Shape:  # noqa: ARG001 - one signature for all ops
+    return shape
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """An op.
@@ -34,6 +62,8 @@ class Op:
     ``facts(args, shape)`` are named numbers for use in ``when``.
     ``variants`` maps the name of another definition of the op, such as ONNX's, to its reference.
     ``module`` names the torch class, "module:Class", where torch.nn has none of the op's name.
+    ``output_shape(args, shape)`` is the shape of the output; by default that of the input.
+    ``nodes(args)`` are the layers that a network is made of, and how they are wired; None for a layer.
     ``judged`` says how: against the reference; by its law, where the result is random; module by module, a network.
     """
 
@@ -50,6 +80,8 @@ class Op:
     variants: Mapping[str, str] = field(default_factory=dict)
     module: str = ""
     judged: Literal["reference", "law", "network"] = "reference"
+    output_shape: Callable[[Args, Shape], Shape] = _same_shape
+    nodes: Callable[[Args], tuple[Node, ...]] | None = None
     about: str = ""
 
     def defaults(self) -> dict[str, Any]:
