@@ -5,11 +5,13 @@ These classes are values. They hold no arrays and import neither NumPy nor torch
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 Mode = Literal["train", "eval"]
+StepWord = Literal["train", "eval", "reset"]  # what the steps of a case file may say
 Dtype = Literal["float64", "float32", "bfloat16", "float16", "int64"]
 Layout = Literal["contiguous", "channels_last", "channels_last_3d", "transposed", "strided"]
 ParamsKind = Literal["random", "default", "some_zero", "negative"]
@@ -75,6 +77,16 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     optimisation: Literal["all", "off"] = "all"  # of the graph, by the runtime
 
 
+class Optimizer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Stochastic gradient descent after the backward pass of every train step, as torch.optim.SGD names it."""
+
+    lr: float
+    momentum: float = 0.0
+    dampening: float = 0.0
+    weight_decay: float = 0.0
+    nesterov: bool = False
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One configuration of one op.  ``key`` hashes all fields but the descriptive ones (see suite.identity)."""
 
@@ -92,6 +104,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     params: ParamsKind = "random"
     buffers: BuffersKind = "random"
     steps: tuple[Mode, ...] = ("train",)
+    resets: tuple[int, ...] = ()  # numbers of the steps (from 0) before which the buffers become those of a new layer
+    optimizer: Optimizer | None = None  # None: the parameters stay as they are
     seed: int = 0
     robustness: bool = False  # more than 20 % may be undetermined
     raises: Raises | None = None
@@ -103,6 +117,14 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     marks: tuple[str, ...] = ()  # "slow"
     divergences: tuple[str, ...] = ()  # ids whose static conditions hold for this case
     origin: Origin
+
+
+def step_words(steps: Sequence[Mode], resets: Collection[int]) -> list[StepWord]:
+    """Steps and resets as a case file writes them, in one list."""
+    words: list[StepWord] = []
+    for number, mode in enumerate(steps):
+        words += ["reset", mode] if number in resets else [mode]
+    return words
 
 
 DESCRIPTIVE = ("id", "key", "about", "group", "marks", "divergences", "origin")

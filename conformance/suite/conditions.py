@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from conformance.ops import OPS
-from conformance.suite.case import BuffersKind, Dtype, Layout, Mode, ParamsKind
+from conformance.suite.case import BuffersKind, Dtype, Layout, ParamsKind, StepWord
 from conformance.suite.data_families import DATA
 from conformance.suite.problems import Path, did_you_mean, show, unknown
 from conformance.suite.schema import Optimisation
@@ -24,7 +24,7 @@ _VOCABULARY: dict[str, tuple[str, ...]] = {
     "data": tuple(DATA),
     "params": get_args(ParamsKind),
     "buffers": get_args(BuffersKind),
-    "steps": get_args(Mode),
+    "steps": get_args(StepWord),
     "export.optimisation": get_args(Optimisation),
 }
 _SPECIFIER = re.compile(

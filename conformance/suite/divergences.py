@@ -118,6 +118,9 @@ def quantities_of(case: Case) -> set[str]:
         names.add("grad_input")
     try:
         names |= {f"grad.{name}" for name in op.parameters(case.args)}
+        if case.optimizer is not None:
+            names |= {f"param.{name}" for name in op.parameters(case.args)}
+            names |= {f"momentum.{name}" for name in op.parameters(case.args) if case.optimizer.momentum}
         names |= {f"buffer.{name}" for name in op.buffers(case.args)}
     except Exception:  # noqa: BLE001 - arguments that must raise have no parameters to name
         return names

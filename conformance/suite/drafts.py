@@ -16,10 +16,11 @@ import msgspec
 from conformance.ops import OPS, Argument
 from conformance.suite import limits
 from conformance.suite.arguments import normalised
-from conformance.suite.case import Case, Export, Origin, Raises, Tolerance
+from conformance.suite.case import Case, Export, Origin, Raises, Tolerance, step_words
 from conformance.suite.identity import key_of
 from conformance.suite.positions import Document
 from conformance.suite.problems import Path
+from conformance.suite.schedule import modes_and_resets, optimizer_of, schedule_misfit
 from conformance.suite.schema import AXES
 from conformance.suite.when import facts_of, flatten
 
@@ -28,7 +29,7 @@ Settings = dict[str, Any]
 ABSENT: Any = object()
 UNSAID: dict[str, Any] = {
     "dtype": "float32", "layout": "contiguous", "grad_layout": "contiguous", "data": "normal", "params": "random",
-    "buffers": "random", "steps": ("train",), "seed": 0, "robustness": False, "raises": None,
+    "buffers": "random", "steps": ("train",), "optimizer": None, "seed": 0, "robustness": False, "raises": None,
     "export.dynamic": False, "export.opset": None, "export.optimisation": "all",
 }  # fmt: skip
 """What holds where no layer says otherwise; param_dtype and requires_grad then follow the dtype."""
@@ -75,7 +76,7 @@ def _flat(document: Document, fields: Mapping[str, Any], path: Path) -> Iterator
                 yield f"tolerance.{quantity}", tolerance(document, figures, where), where
         elif name == "raises":
             yield name, None if value is None else Raises(value["type"], value["match"]), here
-        elif name in AXES and isinstance(value, dict):
+        elif name in AXES and name != "optimizer" and isinstance(value, dict):
             label, inner = next(iter(value.items()))
             yield name, inner, (*here, label)
         elif name != "id":
@@ -101,8 +102,9 @@ class Completed:
     def context(self, name: str, group: str) -> dict[str, Any]:
         """What the rules of a group see."""
         fields = self.fields | {"op": self.op, "id": name, "group": group, "shape": list(self.shape)}
-        fields["steps"] = list(fields["steps"])
+        fields["steps"] = step_words(fields["steps"], fields.pop("resets"))
         fields["raises"] = fields["raises"] is not None
+        fields["optimizer"] = fields["optimizer"] is not None
         fields |= {f"export.{part}": value for part, value in msgspec.structs.asdict(fields.pop("export")).items()}
         return flatten(fields, self.args, self.facts)
 
@@ -147,7 +149,8 @@ def fields_of(settings: Settings) -> dict[str, Any]:
     fields: dict[str, Any] = {name: settings.get(name, value) for name, value in UNSAID.items()}
     fields["param_dtype"] = settings.get("param_dtype") or unsaid("param_dtype", settings)
     fields["requires_grad"] = settings.get("requires_grad", unsaid("requires_grad", settings))
-    fields["steps"] = tuple(fields["steps"])
+    fields["steps"], fields["resets"] = modes_and_resets(fields["steps"])
+    fields["optimizer"] = optimizer_of(fields["optimizer"])
     fields["export"] = Export(**{part: fields.pop(f"export.{part}") for part in Export.__struct_fields__})
     tolerances = {name[10:]: value for name, value in settings.items() if name.startswith("tolerance.")}
     if tolerances:
@@ -184,6 +187,8 @@ def build(
     fields = done.fields
     if done.refused and fields["raises"] is None:
         raise Unfit(f"{done.refused}; mend it, or say what the case raises")
+    if not done.refused and (misfit := schedule_misfit(OPS[done.op], done.args, done.fields)) is not None:
+        raise Unfit(misfit)
     elements = math.prod(done.shape) * len(fields["steps"])
     if elements > limits.ELEMENTS:
         raise Unfit(

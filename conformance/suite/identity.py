@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 from conformance.ops import OPS
-from conformance.suite.case import Case, Export, Raises, Tolerance
+from conformance.suite.case import Case, Export, Optimizer, Raises, Tolerance
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 
 CONTENT: dict[str, Any] = {
     "param_dtype": "", "dtype": "", "layout": "contiguous", "grad_layout": "contiguous", "requires_grad": True,
     "data": "normal", "params": "random", "buffers": "random", "steps": ("train",), "seed": 0, "robustness": False,
-    "raises": None, "tolerance": {}, "export": Export(),
+    "raises": None, "tolerance": {}, "export": Export(), "resets": (), "optimizer": None,
 }  # fmt: skip
 """The fields, beside op, args and shape, that make a case what it is, and the value that is left unsaid."""
 
@@ -73,6 +73,9 @@ def _plain(value: Any) -> Any:
         return [value.type, value.match]
     if isinstance(value, Export):
         return msgspec.to_builtins(value)  # what is not the default
+    if isinstance(value, Optimizer):
+        usual = msgspec.structs.asdict(Optimizer(lr=0.0))  # a computed 0.0 is not omitted as the default is
+        return {name: each for name, each in msgspec.structs.asdict(value).items() if each != usual[name]}
     if isinstance(value, dict):  # tolerances; where they stand does not matter
         return {quantity: _figures(tolerance) for quantity, tolerance in value.items()}
     return value

@@ -67,7 +67,9 @@ def schema_text() -> str:
 
 
 def _axis_schema(axis: str) -> dict[str, Any]:
-    return {"enum": list(DATA)} if axis == "data" else msgspec.json.schema(AXES[axis])
+    if axis == "data":
+        return {"enum": list(DATA)}
+    return {name: value for name, value in msgspec.json.schema(AXES[axis]).items() if name != "$defs"}
 
 
 def _argument(argument: Argument) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from conformance.suite import limits
-from conformance.suite.case import BuffersKind, Dtype, Layout, Mode, ParamsKind
+from conformance.suite.case import BuffersKind, Dtype, Layout, ParamsKind, StepWord
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$(?!\n)", max_l
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 Size = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Shape = Annotated[list[Size], Meta(max_length=limits.RANK)]
-Steps = Annotated[list[Mode], Meta(min_length=1, max_length=limits.STEPS)]
+Steps = Annotated[list[StepWord], Meta(min_length=1, max_length=limits.STEPS)]
 Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 FloatDtype = Literal["float64", "float32", "bfloat16", "float16"]
 Labelled = Annotated[dict[Name, T], Meta(min_length=1, max_length=1)]
@@ -64,6 +64,16 @@ class ExportEntry(_Strict, frozen=True, kw_only=True):
     optimisation: Annotated[Optimisation, Meta(description="of the graph, by the runtime")] | UnsetType = UNSET
 
 
+class OptimizerEntry(_Strict, frozen=True, kw_only=True):
+    """Stochastic gradient descent after every train step, with the arguments of torch.optim.SGD."""
+
+    lr: Annotated[float, Meta(gt=0, description="learning rate")]
+    momentum: Annotated[Positive, Meta(description="weight of the old direction; 0: no momentum buffers")] = 0.0
+    dampening: Annotated[float, Meta(description="what the new gradient loses when it enters the buffer")] = 0.0
+    weight_decay: Annotated[Positive, Meta(description="times the parameter, added to its gradient")] = 0.0
+    nesterov: Annotated[bool, Meta(description="look ahead; needs momentum and no dampening")] = False
+
+
 class Fields(_Strict, frozen=True, kw_only=True):
     """What may be said of a case, in ``defaults``, in the ``set`` of a group and in an explicit case."""
 
@@ -94,7 +104,14 @@ class Fields(_Strict, frozen=True, kw_only=True):
         UNSET
     )
     steps: (
-        Annotated[Steps | Labelled[Steps], Meta(description="modes of the steps; each has a fresh batch")] | UnsetType
+        Annotated[
+            Steps | Labelled[Steps],
+            Meta(description="train and eval, each on a fresh batch; reset: the buffers of a new layer"),
+        ]
+        | UnsetType
+    ) = UNSET
+    optimizer: (
+        Annotated[OptimizerEntry | None, Meta(description="updates the parameters after every train step")] | UnsetType
     ) = UNSET
     seed: Annotated[Seed | Labelled[Seed], Meta(description="other data of the same kind")] | UnsetType = UNSET
     robustness: Annotated[bool, Meta(description="more than 20 % of the elements may be undetermined")] | UnsetType = (
@@ -192,6 +209,7 @@ AXES: dict[str, Any] = {
     "params": ParamsKind,
     "buffers": BuffersKind,
     "steps": Steps,
+    "optimizer": OptimizerEntry | None,
     "seed": Seed,
     "export.dynamic": bool,
     "export.opset": Opset | None,

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from conformance.ops import OPS
-from conformance.suite.case import Case
+from conformance.suite.case import Case, step_words
 
 When = Mapping[str, Any]
 Context = Mapping[str, Any]
@@ -25,7 +25,8 @@ PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "python")
 RUNTIME = ("backend", "device", "machine", *PACKAGES)
 FIELDS = (
     "op", "id", "group", "shape", "dtype", "param_dtype", "layout", "grad_layout", "requires_grad", "data", "params",
-    "buffers", "steps", "seed", "robustness", "raises", "export.dynamic", "export.opset", "export.optimisation",
+    "buffers", "steps", "optimizer", "seed", "robustness", "raises",
+    "export.dynamic", "export.opset", "export.optimisation",
 )  # fmt: skip
 ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "gt": lambda actual, bound: bool(actual > bound),
@@ -33,6 +34,7 @@ ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "lt": lambda actual, bound: bool(actual < bound),
     "le": lambda actual, bound: bool(actual <= bound),
 }
+_TRANSLATED = ("shape", "steps", "optimizer", "raises")
 OPERATORS = ("contains", "not", *ORDER)
 _ABSENT = object()  # stands for a key that the context does not have
 
@@ -146,8 +148,13 @@ def _satisfies(version: str, specifier: str) -> bool:
 def case_context(case: Case) -> dict[str, Any]:
     """A case as the keys and values that a ``when`` speaks of."""
     return flatten(
-        {field: attrgetter(field)(case) for field in FIELDS if field not in ("raises", "shape", "steps")}
-        | {"shape": list(case.shape), "steps": list(case.steps), "raises": case.raises is not None},
+        {field: attrgetter(field)(case) for field in FIELDS if field not in _TRANSLATED}
+        | {
+            "shape": list(case.shape),
+            "steps": step_words(case.steps, case.resets),
+            "optimizer": case.optimizer is not None,
+            "raises": case.raises is not None,
+        },
         case.args,
         facts_of(case.op, case.args, case.shape),
     )

@@ -11,7 +11,7 @@ import msgspec
 
 from conformance.errors import UsageError
 from conformance.ops import OPS
-from conformance.suite.case import DESCRIPTIVE, Case, Origin
+from conformance.suite.case import DESCRIPTIVE, Case, Origin, step_words
 from conformance.suite.expand import Drafted, Expansion
 from conformance.suite.loader import expand_file, load_suite
 from conformance.suite.problems import Path, did_you_mean
@@ -64,9 +64,12 @@ def _reasons(expansion: Expansion, drafted: Drafted) -> list[Reason]:
     values: dict[str, Any] = {"op": case.op}
     values |= {f"args.{name}": value for name, value in case.args.items()}
     plain = (
-        field for field in case.__struct_fields__ if field not in (*DESCRIPTIVE, "op", "args", "tolerance", "export")
+        field
+        for field in case.__struct_fields__
+        if field not in (*DESCRIPTIVE, "op", "args", "tolerance", "export", "resets")
     )
     values |= {field: getattr(case, field) for field in plain}
+    values["steps"] = tuple(step_words(case.steps, case.resets))
     values |= {f"export.{part}": value for part, value in msgspec.structs.asdict(case.export).items()}
     values |= {f"tolerance.{name}": _figures(each) for name, each in case.tolerance.items()}
     if case.marks:

@@ -20,6 +20,8 @@ def key(load: Callable[..., Any], fields: str) -> str:
 @pytest.mark.parametrize(
     ("left", "right"),
     [
+        (f"{BASE}, optimizer: {{lr: 1}}", f"{BASE}, optimizer: {{lr: 1.0, momentum: 0, nesterov: false}}"),
+        (f"{BASE}, optimizer: null", f"{BASE}"),
         (f"{BASE}, args: {{eps: 0.1}}", f"{BASE}, args: {{eps: 1e-1}}"),
         (f"{BASE}, args: {{momentum: 1}}", f"{BASE}, args: {{momentum: 1.0}}"),
         (f"{BASE}", f"{BASE}, args: {{num_features: 3, momentum: 0.1}}, dtype: float32, steps: [train]"),
@@ -38,6 +40,7 @@ def test_what_computes_the_same_has_the_same_key(load: Callable[..., Any], left:
         "args: {affine: false}", "args: {momentum: null}", "args: {eps: 0}", "dtype: float64", "param_dtype: float64",
         "layout: strided", "grad_layout: strided", "requires_grad: false", "data: scaled", "params: default",
         "buffers: default", "steps: [eval]", "steps: [train, train]", "seed: 1", "robustness: true",
+        "steps: [reset, train]", "optimizer: {lr: 0.1}",
         "raises: {type: E, match: m}", "tolerance: {output: {rtol: 0.1}}", "tolerance: {output: {atol: 0.1}}",
     ],
 )  # fmt: skip
