@@ -8,7 +8,6 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -16,21 +15,7 @@ import onnx
 import torch
 
 from conformance.backends.canonical import canonical
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """In which form a graph is asked for.
-
-    dynamic: the axes of the input whose sizes the graph must leave open.
-    opset: the version of the ONNX operators; None is what the exporter chooses.
-    """
-
-    dynamic: tuple[int, ...] = ()
-    opset: int | None = None
-
-
-PLAIN = Form()
+from conformance.backends.form import PLAIN, Form
 
 #: (module in the mode of the step, example input, form) -> model; may raise anything
 Exporter = Callable[[torch.nn.Module, torch.Tensor, Form], onnx.ModelProto]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import ml_dtypes
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from conformance.backends.arrays import BFLOAT16, Array, shape_name
 
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+__all__ = ["BFLOAT16", "Array", "dtype_name", "dtype_of", "memory", "shape_name", "to_array", "to_tensor"]
 
 
 def to_tensor(array: Array, device: str = "cpu") -> torch.Tensor:
@@ -48,8 +44,3 @@ def dtype_of(name: str) -> torch.dtype:
 
 def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def shape_name(shape: tuple[int, ...]) -> str:
-    """As structure shows it: ``4x3x5x6``."""
-    return "x".join(str(size) for size in shape)

@@ -1,0 +1,23 @@
+"""Arrays as the backends exchange them: the type that NumPy lacks, and a shape in one word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+def dtype_called(name: str) -> np.dtype[Any]:
+    """The dtype of this name, ``bfloat16`` included."""
+    return BFLOAT16 if name == "bfloat16" else np.dtype(name)
+
+
+def shape_name(shape: tuple[int, ...]) -> str:
+    """As structure shows it: ``4x3x5x6``."""
+    return "x".join(str(size) for size in shape)
