@@ -17,8 +17,7 @@ RESPONSE: dict[str, MistakePage] = {
     "window-on-the-other-side": MistakePage(
         "W(c) = c - floor(size / 2) .. c + floor((size - 1) / 2)",
         "W(c) = c - floor((size - 1) / 2) .. c + floor(size / 2)",
-        "Of an even window torch has the longer half below the channel, ONNX's LRN above it. Odd sizes are the "
-        "same.",
+        "Of an even window torch has the longer half below the channel, ONNX's LRN above it. Odd sizes are the same.",
     ),
     "window-too-wide": MistakePage(
         "W(c) = c - floor(size / 2) .. c + floor((size - 1) / 2): size channels",

@@ -58,8 +58,7 @@ RUNNING: dict[str, MistakePage] = {
     "running-std": MistakePage(
         "running_var = (1 - momentum) * running_var + momentum * v n / (n - 1)",
         "running_var = (1 - momentum) * running_var + momentum * sqrt(v n / (n - 1))",
-        "What a layer keeps for the backward pass is the standard deviation or its inverse; the buffer is a "
-        "variance.",
+        "What a layer keeps for the backward pass is the standard deviation or its inverse; the buffer is a variance.",
     ),
     "running-mean-and-var-swapped": MistakePage(
         "running_mean takes in m, running_var takes in v n / (n - 1)",
@@ -80,8 +79,7 @@ RUNNING: dict[str, MistakePage] = {
     "cumulative-average-off-by-one": MistakePage(
         "momentum=None: running = running + (batch - running) / k in step k = 1, 2, ...",
         "running = running + (batch - running) / (k + 1)",
-        "The count is read before it is raised. Then the first batch weighs one half, and the initial 0 or 1 the "
-        "rest.",
+        "The count is read before it is raised. Then the first batch weighs one half, and the initial 0 or 1 the rest.",
     ),
     "cumulative-average-as-default": MistakePage(
         "momentum=None: running = running + (batch - running) / k in step k = 1, 2, ...",
