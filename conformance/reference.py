@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from importlib import import_module
 
+import msgspec
+
 from conformance.ops import OPS
-from conformance.suite.case import Case
+from conformance.suite.case import Case, Optimizer
 from references.expected import Reference
+from references.procedure import Procedure
 from references.rounding import Class, precision
+from references.sgd import SGD
 
 
 def reference_class(op: str, variant: str = "") -> type:
@@ -19,7 +23,16 @@ def reference_class(op: str, variant: str = "") -> type:
 
 
 def build_reference(case: Case, label: Class = "A", *, of: type | None = None) -> Reference:
-    """The reference of a case under a precision class; ``of`` puts another class, such as a mistake, in its place."""
+    """The reference of a case under a precision class; ``of`` puts another class, such as a mistake, in its place.
+
+    Where the case has an optimizer or resets buffers, the reference of the layer is wrapped in that of the procedure.
+    """
     dtype = "float32" if case.dtype == "int64" else case.dtype
     built: Reference = (of or reference_class(case.op))(case.args, dtype, case.param_dtype, precision(dtype, label))
-    return built
+    if case.optimizer is None and not case.resets:
+        return built
+    return Procedure(built, case.resets, None if case.optimizer is None else _sgd(case.optimizer, case, label))
+
+
+def _sgd(optimizer: Optimizer, case: Case, label: Class) -> SGD:
+    return SGD(**msgspec.structs.asdict(optimizer), param_dtype=case.param_dtype, label=label)

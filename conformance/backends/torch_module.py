@@ -16,6 +16,7 @@ import torch
 from conformance.backends import layouts
 from conformance.backends.modules import Factory, arguments, build, factory_of, load_state
 from conformance.backends.tensors import dtype_name, memory, shape_name, to_array, to_tensor
+from conformance.backends.training import Training
 from conformance.inputs import Inputs, StepInputs
 from conformance.observation import Array, Observation, Raised, StepObservation, Unsupported
 from conformance.suite.case import Case
@@ -79,9 +80,14 @@ class TorchModule:
     def _steps(self, module: torch.nn.Module, case: Case, inputs: Inputs) -> Observation:
         steps: list[StepObservation] = []
         seconds = 0.0
+        training = Training(module, case)
         for mode, given in zip(case.steps, inputs.steps, strict=True):
             try:
+                training.before(len(steps))
                 step, took = self._step(module.train(mode == "train"), case, inputs, given)
+                step.arrays.update(training.after(mode))
+            except Unsupported:
+                raise
             except Exception as error:
                 if isinstance(error, NotImplementedError) and self.factory is None and case.raises is None:
                     raise Unsupported(

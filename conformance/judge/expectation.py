@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from conformance.inputs import Inputs
+from conformance.observation import Observation
 from conformance.reference import build_reference, reference_class
 from conformance.suite.case import Case
 from references.expected import Expected, run
+from references.procedure import Procedure
 from references.rounding import Class
 
 
@@ -28,6 +30,22 @@ class Expectation:
                 self.case.steps,
             )
         return self._steps[label, variant]
+
+    def steps_for(self, observation: Observation, label: Class = "A", variant: str = "") -> list[Expected]:
+        """What is expected of the steps that a backend took.
+
+        Under an optimizer every step starts from the parameters that the backend itself had, as far as it shows them:
+        the allowance is that of one update, and the first step that went wrong is the first to be told.
+        """
+        if self.case.optimizer is None:
+            return self.steps(label, variant)
+        reference = build_reference(self.case, label, of=reference_class(self.case.op, variant))
+        assert isinstance(reference, Procedure)
+        state, results = reference.initial(self.inputs.buffers), []
+        for given, mode, seen in zip(self.inputs.steps, self.case.steps, observation.steps, strict=True):
+            results.append(reference.step(given.x, given.grad_output, self.inputs.params, state, mode))
+            state = reference.forced(results[-1].state, seen.arrays)
+        return results
 
     def wanted(self, quantity: str) -> bool:
         """Whether the case asks for a quantity at all."""

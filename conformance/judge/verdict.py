@@ -73,7 +73,8 @@ def figures_of(
     """
     by_name: dict[str, list[Figure]] = {}
     structure = expected_structure(case)
-    for number, (expected, seen) in enumerate(zip(expectation.steps(label, variant), observation.steps, strict=True)):
+    steps = expectation.steps_for(observation, label, variant)
+    for number, (expected, seen) in enumerate(zip(steps, observation.steps, strict=True)):
         for name, quantity in expected.quantities.items():
             if not expectation.wanted(name) or (observes and not name.startswith(observes)):
                 continue
