@@ -13,6 +13,8 @@ def dynamic_axes(case: Case) -> tuple[int, ...]:
     rank = len(case.shape)
     if "normalized_shape" in case.args:
         return tuple(range(rank - len(case.args["normalized_shape"])))
+    if "in_features" in case.args:
+        return tuple(range(rank - 1))
     unbatched = OPS[case.op].facts(case.args, case.shape).get("unbatched", 0)
     channels = 0 if unbatched else 1
     return tuple(axis for axis in range(rank) if axis != channels)

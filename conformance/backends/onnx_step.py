@@ -203,7 +203,8 @@ def trace(case: Case, mode: Mode) -> Traced:
         own = [f"param.{name}" for name in op.parameters(case.args)] + [
             f"buffer.{name}" for name in op.buffers(case.args)
         ]
-        x, grad_output = (torch.ones(case.shape, dtype=dtype_of(case.dtype)) for _ in range(2))
+        shapes = case.shape, op.output_shape(case.args, case.shape)
+        x, grad_output = (torch.ones(shape, dtype=dtype_of(case.dtype)) for shape in shapes)
         graph = trace_step(module, x, grad_output)
     except Unsupported:
         raise

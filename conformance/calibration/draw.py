@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from conformance.inputs import Inputs, StepInputs, make_inputs
 from conformance.inputs.make import stored
 from conformance.ops import OPS
+from conformance.ops.normalisation import NORMALISATION
 from conformance.suite.case import BuffersKind, Case, Dtype, Mode, Origin, ParamsKind
 from conformance.suite.data_families import DATA
 
@@ -30,7 +31,7 @@ _DTYPES: tuple[Dtype, ...] = ("float64", "float32", "float32", "bfloat16", "floa
 def draw_case(seed: int, index: int) -> Case:
     """Configuration ``index`` of the campaign ``seed``."""
     random = Random(f"{seed}/{index}")  # noqa: S311 - reproducible on purpose
-    op = random.choice(list(OPS))
+    op = random.choice([op.name for op in NORMALISATION])
     n = _log_uniform(random, 1, LONGEST)
     slices = _log_uniform(random, 1, max(1, min(2048, ELEMENTS // n)))
     args, shape = _geometry(random, op, n, slices)

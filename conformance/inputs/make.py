@@ -71,7 +71,12 @@ def _step(case: Case, fold: Fold, params: dict[str, Array], number: int) -> Step
     z = bits.normal(f"{key}/x", (fold.slices, fold.elements))
     draw = Draw(key, fold, case.dtype, float(case.args.get("eps") or 0.0), z.copy())
     x = fold.unfold(GENERATORS[case.data](draw))
-    return StepInputs(stored(x, case.dtype), stored(fold.unfold(_upstream(case, fold, params, z, number)), case.dtype))
+    shape = case.shape if case.raises else OPS[case.op].output_shape(case.args, case.shape)
+    if shape == case.shape:
+        grad_output = fold.unfold(_upstream(case, fold, params, z, number))
+    else:  # nothing to be correlated with, element by element
+        grad_output = bits.normal(f"{key}/grad_output", shape) + 1.0
+    return StepInputs(stored(x, case.dtype), stored(grad_output, case.dtype))
 
 
 def _upstream(case: Case, fold: Fold, params: dict[str, Array], z: Array, number: int) -> Array:

@@ -6,9 +6,10 @@ A new op is one file in ``references/``, one entry here, and one file in ``cases
 
 from __future__ import annotations
 
-from conformance.ops.entry import Argument, Op
+from conformance.ops.entry import Argument, Node, Op
+from conformance.ops.layers import LAYERS
 from conformance.ops.normalisation import NORMALISATION
 
-OPS: dict[str, Op] = {op.name: op for op in NORMALISATION}
+OPS: dict[str, Op] = {op.name: op for op in (*NORMALISATION, *LAYERS)}
 
-__all__ = ["OPS", "Argument", "Op"]
+__all__ = ["OPS", "Argument", "Node", "Op"]
