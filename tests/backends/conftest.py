@@ -21,6 +21,14 @@ SHAPES = {
     "RMSNorm": (4, 3, 6),
     "GroupNorm": (4, 6, 5),
     "LocalResponseNorm": (4, 6, 5, 3),
+    "Linear": (4, 3, 6),
+    "ReLU": (4, 3, 6),
+    "Sigmoid": (4, 3, 6),
+    "Tanh": (4, 3, 6),
+    "Conv2d": (4, 3, 5, 6),
+    "MaxPool2d": (4, 3, 5, 6),
+    "AvgPool2d": (4, 3, 5, 6),
+    "Flatten": (4, 3, 5, 6),
 }
 
 

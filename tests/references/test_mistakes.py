@@ -59,6 +59,14 @@ SHOWING = {
     "rms_norm": lambda case: case("RMSNorm", (6, 13), data="scaled"),
     "group_norm": lambda case: case("GroupNorm", (4, 6, 5), data="scaled", num_groups=2),
     "local_response_norm": lambda case: case("LocalResponseNorm", (3, 7, 5), data="scaled", alpha=0.5, size=4),
+    "linear": lambda case: case("Linear", (4, 5), data="scaled", out_features=5),
+    "relu": lambda case: case("ReLU", (4, 5), data="scaled"),
+    "sigmoid": lambda case: case("Sigmoid", (4, 5), data="scaled"),
+    "tanh": lambda case: case("Tanh", (4, 5), data="scaled"),
+    "convolution": lambda case: case("Conv2d", (2, 4, 6, 5), data="scaled", padding=1, groups=2),
+    "max_pool": lambda case: case("MaxPool2d", (2, 3, 6, 5), data="scaled", kernel_size=3, stride=1, padding=1),
+    "avg_pool": lambda case: case("AvgPool2d", (2, 3, 6, 5), data="scaled", kernel_size=3, stride=1, padding=1),
+    "flatten": lambda case: case("Flatten", (4, 3, 2), data="scaled"),
 }
 
 
