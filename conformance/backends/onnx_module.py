@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
@@ -30,7 +30,8 @@ from conformance.backends.onnxruntime_session import load_model, run_model
 from conformance.backends.reasons import stated
 from conformance.backends.state import bind, fingerprint, outline, template
 from conformance.backends.tensors import to_array, to_tensor
-from conformance.inputs import Inputs, make_inputs
+from conformance.backends.training import Training
+from conformance.inputs import Inputs, StepInputs, make_inputs
 from conformance.observation import Array, Observation, Unsupported
 from conformance.suite.case import Case, Mode
 
@@ -53,6 +54,7 @@ class Planned:
     state: dict[str, Array]
     kind: str
     digest: str
+    trained: Mapping[str, Array] = field(default_factory=dict)  # parameters and momentum buffers after the step
 
     @property
     def module(self) -> torch.nn.Module:
@@ -179,7 +181,9 @@ class OnnxModule:
         seconds = 0.0
         for planned in plan(case, inputs):
             output, took = run_graph(self.model(planned), planned.x, optimise=case.export.optimisation == "all")
-            steps.append(observed(output))
+            step = observed(output)
+            step.arrays.update(planned.trained)
+            steps.append(step)
             seconds += took
         return Observation(tuple(steps), None, seconds)
 
@@ -191,7 +195,7 @@ class OnnxModule:
         said = blame(
             models,
             xs,
-            failure.agrees,
+            lambda other: failure.agrees(_trained_alike(other, planned)),
             unoptimised=lambda model, x: run_graph(model, x, optimise=False)[0],
             optimised=case.export.optimisation == "all",
         )
@@ -246,7 +250,7 @@ def run_graph(model: onnx.ModelProto, x: Array, *, optimise: bool = True) -> tup
 
 
 def plan(case: Case, inputs: Inputs) -> Iterator[Planned]:
-    """What to export at each step; the torch module moves its buffers from one to the next.
+    """What to export at each step; the torch module moves its buffers, and its parameters, from one to the next.
 
     Raises:
         Unsupported: torch itself cannot build or train the module.
@@ -263,7 +267,9 @@ def plan(case: Case, inputs: Inputs) -> Iterator[Planned]:
             raise stated("torch", error) from error
     form, example = _form(case)
     layer = (case.op, case.args, list(example or case.shape), case.dtype, case.param_dtype, form.dynamic, form.opset)
-    for mode, given in zip(case.steps, inputs.steps, strict=True):
+    training = Training(module, case)
+    for number, (mode, given) in enumerate(zip(case.steps, inputs.steps, strict=True)):
+        training.before(number)
         state = {name: to_array(tensor) for name, tensor in module.state_dict().items()}
         planned = Planned(
             case=case,
@@ -277,9 +283,19 @@ def plan(case: Case, inputs: Inputs) -> Iterator[Planned]:
         )
         text = msgspec.json.encode((layer, mode, outline(planned.values)))
         if mode == "train":
-            module.train()
-            _move(module, to_tensor(given.x))
-        yield replace(planned, digest=hashlib.sha256(text).hexdigest())
+            _move(module.train(), given, training)
+        yield replace(planned, digest=hashlib.sha256(text).hexdigest(), trained=training.after(mode))
+
+
+def _trained_alike(observation: Observation, planned: Sequence[Planned]) -> Observation:
+    """The observation with the parameters that torch had, from which its steps are judged."""
+    return replace(
+        observation,
+        steps=tuple(
+            replace(step, arrays=step.arrays | dict(each.trained))
+            for step, each in zip(observation.steps, planned, strict=True)
+        ),
+    )
 
 
 def _form(case: Case) -> tuple[Form, tuple[int, ...]]:
@@ -289,13 +305,16 @@ def _form(case: Case) -> tuple[Form, tuple[int, ...]]:
     return Form(dynamic_axes(case), case.export.opset), example_shape(case)
 
 
-def _move(module: torch.nn.Module, x: torch.Tensor) -> None:
-    """Let the module see the batch as in training; without buffers nothing would come of it."""
-    if next(module.buffers(), None) is None:
+def _move(module: torch.nn.Module, given: StepInputs, training: Training) -> None:
+    """Let the module see the batch as in training; without buffers and an optimizer nothing would come of it."""
+    if next(module.buffers(), None) is None and not training.updates:
         return
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.set_grad_enabled(training.updates):
         warnings.simplefilter("ignore")
         try:
-            module(x)
+            module.zero_grad(set_to_none=True)
+            output = module(to_tensor(given.x))
+            if training.updates:
+                output.backward(to_tensor(given.grad_output))
         except Exception as error:
             raise stated("torch", error) from error

@@ -43,7 +43,7 @@ class OnnxReference(OnnxModule):
         for planned in plan(case, inputs):
             output, took = evaluated(self.model(planned), planned.x)
             structure = {"dtype": output.dtype.name, "shape": shape_name(output.shape)}
-            steps.append(StepObservation({"output": output}, structure))
+            steps.append(StepObservation({"output": output, **planned.trained}, structure))
             seconds += took
         return Observation(tuple(steps), None, seconds)
 

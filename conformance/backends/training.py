@@ -20,6 +20,11 @@ class Training:
         if case.optimizer is not None:
             self._optimizer = torch.optim.SGD(module.parameters(), **msgspec.structs.asdict(case.optimizer))
 
+    @property
+    def updates(self) -> bool:
+        """Whether train steps need gradients, since they change the parameters."""
+        return self._optimizer is not None
+
     def before(self, number: int) -> None:
         """What comes before the step of this number.
 
