@@ -12,7 +12,8 @@ import onnx
 import onnxruntime
 from onnx import inliner, numpy_helper, shape_inference
 
-from conformance.backends.onnx_normalisation import Meaning, meaning_of
+from conformance.backends.onnx_meaning import Meaning
+from conformance.backends.onnx_operators import meaning_of
 from conformance.backends.onnxruntime_session import from_value, to_value
 from conformance.captured import Captured
 from conformance.errors import UsageError

@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
 
+from conformance.backends.onnx_meaning import Attributes, Meaning, Reader, at_least
 from conformance.observation import Array, Unsupported
 from conformance.ops import OPS
-from conformance.suite.case import Mode
 from references.rounding import Class
 
-Attributes = Mapping[str, Any]
 _EPSILON = float(np.float32(1e-5))  # attributes of ONNX are float32
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What a node computes.  ``outputs`` names the quantity that each of its outputs is; "" where it is none."""
-
-    reference: str
-    args: Mapping[str, Any]
-    params: Mapping[str, Array] = field(default_factory=dict)
-    buffers: Mapping[str, Array] = field(default_factory=dict)
-    mode: Mode = "eval"
-    outputs: tuple[str, ...] = ("output",)
-    label: Class = "A"
-
-
-def meaning_of(node: onnx.NodeProto, inputs: list[Array | None], opset: int) -> Meaning:
-    """The op that a node is.
-
-    inputs: the values that the node was given, None for an optional input that is left out.
-
-    Raises:
-        Unsupported: we have no reference for it; the message says what is missing.
-    """
-    read = _READERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-    if read is None:
-        domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
-        inside = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
-        raise Unsupported(
-            f"no reference for {domain}{node.op_type}{', nor for the nodes inside of it' if inside else ''}"
-        )
-    attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return read(attributes, inputs, opset)
 
 
 def _batch_normalization(a: Attributes, inputs: list[Array | None], opset: int) -> Meaning:
@@ -82,7 +47,7 @@ def _instance_normalization(a: Attributes, inputs: list[Array | None], opset: in
 
 
 def _layer_normalization(a: Attributes, inputs: list[Array | None], opset: int) -> Meaning:  # noqa: ARG001 - alike
-    x, scale, *rest = _at_least(inputs, 2)
+    x, scale, *rest = at_least(inputs, 2)
     shape = _normalized_shape(a, x)
     bias = rest[0] if rest else None
     args = {"normalized_shape": shape, "eps": float(a.get("epsilon", _EPSILON)), "elementwise_affine": True}
@@ -141,18 +106,11 @@ def _stash(a: Attributes, x: Array) -> Class:
     return "float32" if x.dtype == np.float64 and int(a.get("stash_type", 1)) == onnx.TensorProto.FLOAT else "A"
 
 
-def _at_least(inputs: list[Array | None], count: int) -> list[Array]:
-    given = [array for array in inputs if array is not None]
-    if len(given) < count or any(array is None for array in inputs[:count]):
-        raise Unsupported("not all of its inputs were captured")
-    return given
-
-
 def _all_of(inputs: list[Array | None], count: int) -> list[Array]:
-    return _at_least(inputs, count)[:count]
+    return at_least(inputs, count)[:count]
 
 
-_READERS: Mapping[str, Callable[[Attributes, list[Array | None], int], Meaning]] = {
+NORMALISATION_READERS: Mapping[str, Reader] = {
     "BatchNormalization": _batch_normalization,
     "InstanceNormalization": _instance_normalization,
     "LayerNormalization": _layer_normalization,
