@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from conformance.captured import Captured
 
 Array = NDArray[Any]
 
@@ -26,10 +29,13 @@ class StepObservation:
     ``arrays`` maps ``output``, ``grad_input``, ``grad.<parameter>`` and ``buffer.<name>`` to arrays in the dtype in
     which the backend stores them (bfloat16 as ml_dtypes.bfloat16) and in logical axis order.
     ``structure`` maps ``dtype``, ``shape``, ``memory_format``, ``input_modified`` and ``state_dict`` to text.
+    ``modules`` are the calls of the modules inside a network, and ``nodes`` those of the nodes inside a graph of it.
     """
 
     arrays: dict[str, Array]
     structure: dict[str, str] = field(default_factory=dict)
+    modules: tuple[Captured, ...] = ()
+    nodes: tuple[Captured, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from importlib import import_module
 
 import msgspec
 
+from conformance.composition import build_network
 from conformance.ops import OPS
 from conformance.suite.case import Case, Optimizer
 from references.expected import Reference
@@ -28,7 +29,11 @@ def build_reference(case: Case, label: Class = "A", *, of: type | None = None) -
     Where the case has an optimizer or resets buffers, the reference of the layer is wrapped in that of the procedure.
     """
     dtype = "float32" if case.dtype == "int64" else case.dtype
-    built: Reference = (of or reference_class(case.op))(case.args, dtype, case.param_dtype, precision(dtype, label))
+    built: Reference
+    if OPS[case.op].nodes is not None:
+        built = build_network(case, label)  # of: no mistake of a layer is one of a network
+    else:
+        built = (of or reference_class(case.op))(case.args, dtype, case.param_dtype, precision(dtype, label))
     if case.optimizer is None and not case.resets:
         return built
     return Procedure(built, case.resets, None if case.optimizer is None else _sgd(case.optimizer, case, label))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch.utils.hooks import RemovableHandle
@@ -37,7 +37,7 @@ def capture(module: torch.nn.Module, x: Array, grad_output: Array, mode: Mode) -
     Raises:
         UsageError: the network does not return one tensor of the shape of grad_output.
     """
-    recorder = _Recorder(module)
+    recorder = Recorder(module)
     device = next((tensor.device for tensor in itertools.chain(module.parameters(), module.buffers())), "cpu")
     module.train(mode == "train")
     module.zero_grad(set_to_none=True)
@@ -45,7 +45,7 @@ def capture(module: torch.nn.Module, x: Array, grad_output: Array, mode: Mode) -
     start.requires_grad_(start.is_floating_point())
     with recorder, torch.enable_grad():
         output = module(start.clone())  # a module may change its input in place, which a leaf would refuse
-        recorder.listening = False  # checkpointed modules run again in the backward pass
+        recorder.listening = False
         upstream = to_tensor(grad_output, str(device))
         if not isinstance(output, torch.Tensor) or output.shape != upstream.shape:
             found = f"shape {list(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
@@ -81,22 +81,27 @@ class _Call:
     before_change: Array | None = None  # gradient of the input as it was before a change in place
 
 
-class _Recorder:
-    """Listens to a network while it is entered; leaves the modules as they were."""
+class Recorder:
+    """Listens to a network while it is entered; leaves the modules as they were.
 
-    def __init__(self, network: torch.nn.Module) -> None:
+    names: of modules that are recorded whole, whatever is in them.  Set ``listening`` to False before the backward
+    pass: checkpointed modules run again in it.
+    """
+
+    def __init__(self, network: torch.nn.Module, names: Collection[str] = ()) -> None:
         self.listening = True
-        self._recorded = dict(_recorded(network))
+        self._recorded = dict(_recorded(network, names))
         self._calls: list[_Call] = []
         self._open: list[tuple[_Call, dict[str, torch.nn.Parameter]]] = []
         self._counts: Counter[str] = Counter()
         self._handles: list[RemovableHandle] = []
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         for name, module in self._recorded.items():
             self._handles.append(module.register_forward_pre_hook(self._before(name), with_kwargs=True))
             # before any hook of the user's: what such a hook does is not the module's work
             self._handles.append(module.register_forward_hook(self._after, with_kwargs=True, prepend=True))
+        return self
 
     def __exit__(self, *exception: object) -> None:
         for handle in self._handles:
@@ -157,14 +162,14 @@ class _Recorder:
             _on_gradient(output, lambda gradient: _store_upstream(call, gradient))
 
 
-def _recorded(network: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
-    """The modules to listen to: ops that we know, with all that is in them, and modules with nothing inside."""
+def _recorded(network: torch.nn.Module, names: Collection[str]) -> Iterator[tuple[str, torch.nn.Module]]:
+    """The modules to listen to: those named and known ops, with all that is in them, and those without insides."""
     inside: set[int] = set()
     for name, module in network.named_modules():
         if id(module) in inside:
             continue
         children = [child for child in module.modules() if child is not module]
-        if op_of(module) is not None or not children:
+        if name in names or op_of(module) is not None or not children:
             inside.update(id(child) for child in children)
             yield name, module
 

@@ -13,6 +13,7 @@ from conformance.backends.tensors import dtype_of, to_tensor
 from conformance.inputs import Inputs
 from conformance.observation import Array, Unsupported
 from conformance.ops import OPS
+from conformance.ops.networks import layer_dtype
 from conformance.suite.case import Case
 
 Factory = Callable[..., torch.nn.Module]
@@ -82,7 +83,15 @@ def build(case: Case, factory: Factory | None = None, device: str = "cpu") -> to
     module = make(**arguments(case, make))
     if case.param_dtype == "int64":  # modules refuse to be converted to integers
         return module.to(device=device)
-    return module.to(device=device, dtype=dtype_of(case.param_dtype))
+    nodes = OPS[case.op].nodes if case.op in OPS else None
+    if nodes is None:
+        return module.to(device=device, dtype=dtype_of(case.param_dtype))
+    module.to(device=device, dtype=dtype_of(case.dtype))
+    for node in nodes(case.args):
+        own = layer_dtype(node.op, case.dtype, case.param_dtype)
+        if node.op in OPS and own != case.dtype and node.name in dict(module.named_modules()):
+            module.get_submodule(node.name).to(dtype=dtype_of(own))
+    return module
 
 
 def load_state(module: torch.nn.Module, case: Case, inputs: Inputs) -> None:
@@ -98,7 +107,8 @@ def load_state(module: torch.nn.Module, case: Case, inputs: Inputs) -> None:
     unknown = sorted(set(parameters) - set(inputs.params))
     if unknown:
         raise StateMismatch(f"{case.op} with these arguments has no parameter {', '.join(unknown)}, this module does")
-    _load("parameter", parameters, inputs.params, keep=case.params == "default")
+    network = case.op in OPS and OPS[case.op].nodes is not None  # defaults of its linear layers are random
+    _load("parameter", parameters, inputs.params, keep=case.params == "default" and not network)
     _load("buffer", buffers, inputs.buffers, keep=case.buffers == "default")
 
 

@@ -10,15 +10,19 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 
 from conformance.backends import layouts
+from conformance.backends.capture import Recorder
 from conformance.backends.modules import Factory, arguments, build, factory_of, load_state
 from conformance.backends.tensors import dtype_name, memory, shape_name, to_array, to_tensor
 from conformance.backends.training import Training
+from conformance.captured import Captured
 from conformance.inputs import Inputs, StepInputs
 from conformance.observation import Array, Observation, Raised, StepObservation, Unsupported
+from conformance.ops import OPS
 from conformance.suite.case import Case
 
 
@@ -110,11 +114,13 @@ class TorchModule:
 
         self._wait()
         started = time.perf_counter()
-        output = module(x)
-        if not isinstance(output, torch.Tensor):
-            raise TypeError(f"the module returned {type(output).__name__}, expected a tensor")
-        if output.requires_grad and output.shape == grad_output.shape:  # a wrong shape is told by the structure
-            output.backward(grad_output)  # type: ignore[no-untyped-call]
+        with _recorder(module, case) as recorder:
+            output = module(x)
+            if not isinstance(output, torch.Tensor):
+                raise TypeError(f"the module returned {type(output).__name__}, expected a tensor")
+            recorder.listening = False
+            if output.requires_grad and output.shape == grad_output.shape:  # a wrong shape is told by the structure
+                output.backward(grad_output)  # type: ignore[no-untyped-call]
         self._wait()
         seconds = time.perf_counter() - started
 
@@ -126,7 +132,7 @@ class TorchModule:
             "input_modified": "yes" if modified else "no",
             "state_dict": ",".join(module.state_dict()),
         }
-        return StepObservation(_arrays(module, inputs, x, output), structure), seconds
+        return StepObservation(_arrays(module, inputs, x, output), structure, recorder.captured()), seconds
 
     def _wait(self) -> None:
         if self.device.startswith("cuda"):
@@ -144,6 +150,27 @@ class TorchModule:
             torch.backends.cudnn.deterministic = True
             torch.backends.cudnn.benchmark = False
         self._settled = True
+
+
+class _Deaf:
+    """In the place of a recorder where there is no network to look into."""
+
+    listening = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """There is nothing to put back."""
+
+    def captured(self) -> tuple[Captured, ...]:
+        return ()
+
+
+def _recorder(module: torch.nn.Module, case: Case) -> Recorder | _Deaf:
+    """What looks into a network: at the modules that it is defined by, and at whatever else is called inside of it."""
+    nodes = OPS[case.op].nodes if case.op in OPS else None
+    return _Deaf() if nodes is None else Recorder(module, {node.name for node in nodes(case.args)})
 
 
 def torch_cpu() -> TorchModule:

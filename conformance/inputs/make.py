@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance.inputs import bits
+from conformance.inputs import bits, networks
 from conformance.inputs.families import GENERATORS, Draw
 from conformance.ops import OPS
 from conformance.reference import build_reference
@@ -38,12 +38,23 @@ class Inputs:
 
 def make_inputs(case: Case) -> Inputs:
     """The inputs of a case: parameters and buffers once, a fresh batch and upstream gradient for each step."""
-    params = {name: _parameter(case, name, shape) for name, shape in OPS[case.op].parameters(case.args).items()}
-    buffers = {name: _buffer(case, name, shape) for name, shape in OPS[case.op].buffers(case.args).items()}
+    params, buffers = _state(case)
     fold = _fold(case)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         steps = tuple(_step(case, fold, params, number) for number in range(len(case.steps)))
     return Inputs(params, buffers, steps)
+
+
+def _state(case: Case) -> tuple[dict[str, Array], dict[str, Array]]:
+    op = OPS[case.op]
+    if op.nodes is not None:
+        return (
+            {name: stored(values, dtype) for name, values, dtype in networks.parameters(case)},
+            {name: stored(values, dtype) for name, values, dtype in networks.buffers(case)},
+        )
+    params = {name: _parameter(case, name, shape) for name, shape in op.parameters(case.args).items()}
+    buffers = {name: _buffer(case, name, shape) for name, shape in op.buffers(case.args).items()}
+    return params, buffers
 
 
 def stored(x: Array, dtype: str) -> Array:

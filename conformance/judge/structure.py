@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conformance.ops import OPS
+from conformance.ops.networks import state_names
 from conformance.record import Figure
 from conformance.suite.case import Case
 
@@ -14,7 +15,11 @@ def expected_structure(case: Case) -> dict[str, str]:
         "dtype": case.dtype,
         "shape": "x".join(map(str, op.output_shape(case.args, case.shape))),
         "input_modified": "no",
-        "state_dict": ",".join([*op.parameters(case.args), *op.buffers(case.args)]),
+        "state_dict": ",".join(
+            [*op.parameters(case.args), *op.buffers(case.args)]
+            if op.nodes is None
+            else state_names(op.nodes(case.args))
+        ),
     }
     if case.layout == "contiguous" or case.layout in op.keeps_memory_format:
         expected["memory_format"] = case.layout

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from conformance.ops.entry import Argument, Node, Op
 from conformance.ops.layers import LAYERS
+from conformance.ops.networks import NETWORKS
 from conformance.ops.normalisation import NORMALISATION
 
-OPS: dict[str, Op] = {op.name: op for op in (*NORMALISATION, *LAYERS)}
+OPS: dict[str, Op] = {op.name: op for op in (*NORMALISATION, *LAYERS, *NETWORKS)}
 
 __all__ = ["OPS", "Argument", "Node", "Op"]

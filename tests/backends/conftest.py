@@ -29,6 +29,11 @@ SHAPES = {
     "MaxPool2d": (4, 3, 5, 6),
     "AvgPool2d": (4, 3, 5, 6),
     "Flatten": (4, 3, 5, 6),
+    "MLP": (4, 6),
+    "LeNet": (3, 1, 16, 16),
+    "BasicBlock": (3, 4, 5, 6),
+    "Bottleneck": (3, 16, 5, 6),
+    "DenseBlock": (3, 4, 5, 6),
 }
 
 
