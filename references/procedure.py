@@ -55,7 +55,9 @@ class Procedure:
             name: quantity for name, quantity in state.items() if not name.startswith(("param.", "momentum.", _NUMBER))
         }
         if int(number.value) in self.resets:
-            own = self.layer.initial({name: new_buffer(name, quantity) for name, quantity in own.items()})
+            own = self.layer.initial(
+                {name: new_buffer(name, each.value.shape, STORAGE[each.stored]) for name, each in own.items()}
+            )
         current = {name: state[f"param.{name}"].value if f"param.{name}" in state else params[name] for name in params}
         expected = self.layer.step(x, grad_output, current, own, mode)
         trained = self._trained(expected, current, state, mode)
@@ -95,10 +97,9 @@ class Procedure:
         return taken
 
 
-def new_buffer(name: str, quantity: Quantity) -> Array:
+def new_buffer(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """A buffer as reset_running_stats leaves it: variance 1, mean and count 0."""
-    fill = 1 if name.endswith("running_var") else 0
-    return np.full(quantity.value.shape, fill, STORAGE[quantity.stored])
+    return np.full(shape, 1 if name.endswith("running_var") else 0, dtype)
 
 
 def _untouched(value: Array, stored: str) -> Quantity:

@@ -26,11 +26,12 @@ from conformance.backends.onnx_evidence import write_backend_test
 from conformance.backends.onnxruntime_session import load_model, run_on_many
 from conformance.backends.reasons import stated
 from conformance.backends.step_graph import StepGraph, trace_step
+from conformance.backends.step_phases import Phase, given, phases, results, untouched, update_of
 from conformance.backends.tensors import dtype_of, shape_name
 from conformance.inputs import Inputs
 from conformance.observation import Array, Observation, StepObservation, Unsupported
 from conformance.ops import OPS
-from conformance.suite.case import Case, Mode
+from conformance.suite.case import Case
 
 TOGETHER = 16  # steps in one call: they are large graphs, and the exporter's passes take more than linear time
 
@@ -54,7 +55,9 @@ class OnnxStep:
     """Outputs, gradients and buffers of exported steps."""
 
     name = "onnx-step"
-    observes: tuple[str, ...] = ("output", "grad_input", "grad.", "buffer.", "dtype", "shape", "input_modified")
+    observes: tuple[str, ...] = (
+        "output", "grad_input", "grad.", "buffer.", "param.", "momentum.", "dtype", "shape", "input_modified",
+    )  # fmt: skip
 
     def __init__(self, models: Models | None = None) -> None:
         self._together = BatchExport()
@@ -92,12 +95,12 @@ class OnnxStep:
         for case in cases:
             if self.unsupported(case) is not None:
                 continue
-            for mode in sorted(set(case.steps)):
-                digest = _digest(case, mode)
+            for phase in sorted(set(phases(case))):
+                digest = _digest(case, phase)
                 if digest in waiting or digest in self._models:
                     continue
                 try:
-                    waiting[digest] = trace(case, mode)
+                    waiting[digest] = trace(case, phase)
                 except Unsupported as reason:
                     self._models.put(digest, reason)
             if len(waiting) >= TOGETHER:
@@ -111,7 +114,7 @@ class OnnxStep:
             self._models.put(digest, stated("export", outcome) if isinstance(outcome, Exception) else outcome)
 
     def run(self, case: Case, inputs: Inputs) -> Observation:
-        """Every step; the buffers that come out of one go into the next.
+        """Every step; buffers and updated parameters that come out of one go into the next.
 
         Raises:
             Unsupported: torch, its exporter or onnxruntime refuses a step, in its own words.
@@ -121,14 +124,16 @@ class OnnxStep:
     def _all_steps(self, case: Case, inputs: Inputs, *, optimise: bool) -> Observation:
         steps: list[StepObservation] = []
         seconds = 0.0
-        for number, mode in enumerate(case.steps):
-            seen, took = self._step(self._model(case, mode), _given(inputs, steps, number), inputs, optimise=optimise)
+        for number, phase in enumerate(phases(case)):
+            model, arrays = self._model(case, phase), given(case, inputs, steps, number)
+            seen, took = self._step(model, arrays, results(case, inputs, phase), optimise=optimise)
+            seen.arrays.update(untouched(case, inputs, steps, phase))
             steps.append(seen)
             seconds += took
         return Observation(tuple(steps), None, seconds)
 
     def _step(
-        self, model: onnx.ModelProto, given: list[Array], inputs: Inputs, *, optimise: bool
+        self, model: onnx.ModelProto, given: list[Array], names: tuple[str, ...], *, optimise: bool
     ) -> tuple[StepObservation, float]:
         try:
             session = load_model(model, optimise=optimise)
@@ -138,7 +143,7 @@ class OnnxStep:
             ran = run_on_many(session, given)
         except Exception as error:
             raise stated("run", error) from error
-        arrays = dict(zip(_results(inputs), ran.outputs, strict=True))
+        arrays = dict(zip(names, ran.outputs, strict=True))
         structure = {
             "dtype": arrays["output"].dtype.name,
             "shape": shape_name(arrays["output"].shape),
@@ -154,16 +159,16 @@ class OnnxStep:
             said = "lost by the optimiser of onnxruntime: with optimisations off, the case passes"
         if failure.folder is None:
             return said
-        expected = [failure.expected[step][name] for name in _results(inputs)]
-        given = _given(inputs, failure.observation.steps, step)
-        write_backend_test(failure.folder, self._model(case, case.steps[step]), given, expected)
+        phase, seen = phases(case)[step], failure.observation.steps
+        expected = [failure.expected[step].get(name, seen[step].arrays[name]) for name in results(case, inputs, phase)]
+        write_backend_test(failure.folder, self._model(case, phase), given(case, inputs, seen, step), expected)
         return f"{said}\nstep {step} as a test of an ONNX backend: {failure.folder}"
 
-    def _model(self, case: Case, mode: Mode) -> onnx.ModelProto:
-        digest = _digest(case, mode)
+    def _model(self, case: Case, phase: Phase) -> onnx.ModelProto:
+        digest = _digest(case, phase)
         if digest not in self._models:
             try:
-                self._export({digest: trace(case, mode)})
+                self._export({digest: trace(case, phase)})
             except Unsupported as reason:
                 self._models.put(digest, reason)
         found = self._models.get(digest)
@@ -173,23 +178,8 @@ class OnnxStep:
         return found
 
 
-def _given(inputs: Inputs, before: Sequence[StepObservation], number: int) -> list[Array]:
-    """What a graph is given at a step: data, parameters, and the buffers that came out of the step before."""
-    x, grad_output = inputs.steps[number].x, inputs.steps[number].grad_output
-    buffers = [
-        before[number - 1].arrays[f"buffer.{name}"] if number else inputs.buffers[name] for name in inputs.buffers
-    ]
-    return [x, grad_output, *inputs.params.values(), *buffers]
-
-
-def _results(inputs: Inputs) -> tuple[str, ...]:
-    """The quantities that a graph gives, in order."""
-    grads = (f"grad.{name}" for name in inputs.params)
-    return ("output", "grad_input", *grads, *(f"buffer.{name}" for name in inputs.buffers))
-
-
-def trace(case: Case, mode: Mode) -> Traced:
-    """The step of a case in one mode, with parameters and buffers in the order in which the op names them.
+def trace(case: Case, phase: Phase) -> Traced:
+    """The step of a case in one phase, with parameters and buffers in the order in which the op names them.
 
     Raises:
         Unsupported: torch cannot build the module, or cannot trace its step.
@@ -199,27 +189,34 @@ def trace(case: Case, mode: Mode) -> Traced:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            module = build(case).train(mode == "train")
+            module = build(case).train(phase.mode == "train")
         own = [f"param.{name}" for name in op.parameters(case.args)] + [
             f"buffer.{name}" for name in op.buffers(case.args)
         ]
         shapes = case.shape, op.output_shape(case.args, case.shape)
         x, grad_output = (torch.ones(shape, dtype=dtype_of(case.dtype)) for shape in shapes)
-        graph = trace_step(module, x, grad_output)
+        update, again = update_of(case.optimizer if phase.update else None), phase.update == "later"
+        graph = trace_step(module, x, grad_output, update, momenta=again)
     except Unsupported:
         raise
     except Exception as error:
         raise stated("torch", error) from error
+    if again:
+        own += [f"momentum.{name}" for name in op.parameters(case.args)]
     if list(graph.arguments[2:]) != own:
         raise Unsupported(f"torch: the module has {', '.join(graph.arguments[2:])}, the op {', '.join(own)}")
     state = tuple(tensor.detach().clone() for tensor in (*module.parameters(), *module.buffers()))
-    kind = f"{case.op} {mode}"
-    return Traced(graph, (x, grad_output, *state), Form(opset=case.export.opset), kind, _digest(case, mode))
+    if again:
+        state += tuple(torch.zeros_like(tensor) for tensor in module.parameters())
+    kind = f"{case.op} {phase.mode} {phase.update}"
+    return Traced(graph, (x, grad_output, *state), Form(opset=case.export.opset), kind, _digest(case, phase))
 
 
-def _digest(case: Case, mode: Mode) -> str:
+def _digest(case: Case, phase: Phase) -> str:
     """Everything that an exported step depends on."""
-    layer = (case.op, case.args, case.shape, case.dtype, case.param_dtype, mode, case.export.opset)
+    layer = (case.op, case.args, case.shape, case.dtype, case.param_dtype, phase.mode, case.export.opset)
+    if phase.update:
+        return hashlib.sha256(msgspec.json.encode((layer, phase.update, case.optimizer))).hexdigest()
     return hashlib.sha256(msgspec.json.encode(layer)).hexdigest()
 
 

@@ -8,6 +8,7 @@ grad_input, gradients of the parameters, buffers).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ import torch
 from torch._decomp import get_decompositions
 from torch.func import functional_call, functionalize, vjp
 from torch.fx.experimental.proxy_tensor import make_fx
+
+Tensors = dict[str, torch.Tensor]
 
 _aten = torch.ops.aten
 #: the exporter writes every batch normalisation in inference form, so those of training are taken apart before it
@@ -38,17 +41,34 @@ class StepGraph:
     results: tuple[str, ...]
 
 
-def trace_step(module: torch.nn.Module, x: torch.Tensor, grad_output: torch.Tensor) -> StepGraph:
+#: (parameters, their gradients, momentum buffers before, or none) -> parameters and momentum buffers after, by name
+Update = Callable[[Tensors, Tensors, Tensors], tuple[Tensors, Tensors]]
+
+
+def trace_step(
+    module: torch.nn.Module,
+    x: torch.Tensor,
+    grad_output: torch.Tensor,
+    update: Update | None = None,
+    *,
+    momenta: bool = False,
+) -> StepGraph:
     """The step of a module in the mode in which it is; x and grad_output are examples, the module stays as it is.
 
-    The names are ``x``, ``grad_output``, ``param.NAME`` and ``buffer.NAME``, and ``output``, ``grad_input``,
-    ``grad.NAME`` and ``buffer.NAME``.  Raises whatever torch says to the module or to its trace.
+    update: ends the step with an optimizer's update, which is given momentum buffers where there are ``momenta`` yet.
+
+    The names are ``x``, ``grad_output``, ``param.NAME``, ``buffer.NAME`` and ``momentum.NAME``, and ``output``,
+    ``grad_input``, ``grad.NAME``, ``buffer.NAME`` and, with an update, ``param.NAME`` and ``momentum.NAME``.  Raises
+    whatever torch says to the module or to its trace.
     """
     params = {name: tensor.detach().clone() for name, tensor in module.named_parameters()}
     buffers = {name: tensor.detach().clone() for name, tensor in module.named_buffers()}
 
+    before = {name: torch.zeros_like(tensor) for name, tensor in params.items()} if momenta else {}
+    updated: list[str] = []
+
     def step(x: torch.Tensor, grad_output: torch.Tensor, *state: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        given = dict(zip(buffers, state[len(params) :], strict=True))
+        given = dict(zip(buffers, state[len(params) :], strict=False))
 
         def forward(x: torch.Tensor, params: dict[str, torch.Tensor]) -> Any:
             after = {name: tensor.clone() for name, tensor in given.items()}  # the module writes to these
@@ -57,19 +77,24 @@ def trace_step(module: torch.nn.Module, x: torch.Tensor, grad_output: torch.Tens
         differentiated: Any = vjp(forward, x, dict(zip(params, state, strict=False)), has_aux=True)
         output, back, after = differentiated
         grad_input, grads = back(grad_output)
-        return (output, grad_input, *grads.values(), *after.values())
+        results = (output, grad_input, *grads.values(), *after.values())
+        if update is None:
+            return results
+        buffered = dict(zip(before, state[len(params) + len(buffers) :], strict=True))
+        new, moved = update(dict(zip(params, state, strict=False)), grads, buffered)
+        updated[:] = [*(f"param.{name}" for name in new), *(f"momentum.{name}" for name in moved)]
+        return (*results, *new.values(), *moved.values())
 
     decompositions = _batch_norm_decompositions() if module.training else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         graph = make_fx(functionalize(step, remove="mutations"), decomposition_table=decompositions)(
-            x, grad_output, *params.values(), *buffers.values()
+            x, grad_output, *params.values(), *buffers.values(), *before.values()
         )
-    return StepGraph(
-        graph,
-        ("x", "grad_output", *(f"param.{name}" for name in params), *(f"buffer.{name}" for name in buffers)),
-        ("output", "grad_input", *(f"grad.{name}" for name in params), *(f"buffer.{name}" for name in buffers)),
-    )
+    given = [f"param.{name}" for name in params] + [f"buffer.{name}" for name in buffers]
+    given += [f"momentum.{name}" for name in before]
+    results = [f"grad.{name}" for name in params] + [f"buffer.{name}" for name in buffers] + updated
+    return StepGraph(graph, ("x", "grad_output", *given), ("output", "grad_input", *results))
 
 
 def _batch_norm_decompositions() -> dict[Any, Any]:

@@ -11,6 +11,7 @@ import pytest
 from conformance.backends import load
 from conformance.backends.batch_export import BatchExport
 from conformance.backends.onnx_step import OnnxStep, trace
+from conformance.backends.step_phases import Phase
 from conformance.inputs import make_inputs
 from conformance.observation import Unsupported
 from conformance.ops import OPS
@@ -117,7 +118,7 @@ def test_what_is_given_to_the_runtime_is_not_written_to(backend, stepping):
 
 
 def test_the_same_graph_comes_of_one_call_and_of_many(backend, stepping):
-    traced = [trace(stepping(op), mode) for op in ("LayerNorm", "BatchNorm1d") for mode in ("eval", "train")]
+    traced = [trace(stepping(op), Phase(mode)) for op in ("LayerNorm", "BatchNorm1d") for mode in ("eval", "train")]
     together = BatchExport()([one.job() for one in traced])
     for one, model in zip(traced, together, strict=True):
         (alone,) = BatchExport()([one.job()])
