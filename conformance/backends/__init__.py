@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from conformance.backends.contract import Backend
 
 GROUP = "conformance.backends"
+CANDIDATE = "check:"  # how the names of candidates begin
 
 #: name -> module and the callable in it that makes the backend
 _HOMES = {
@@ -32,7 +33,7 @@ _HOMES = {
 }
 NAMES: tuple[str, ...] = tuple(_HOMES)
 
-__all__ = ["GROUP", "NAMES", "load", "names"]
+__all__ = ["CANDIDATE", "GROUP", "NAMES", "load", "names"]
 
 
 def names() -> tuple[str, ...]:
@@ -41,7 +42,7 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str) -> Backend:
-    """A new backend of this name.
+    """A new backend of this name; ``check:module:Class?like=OP`` is somebody's own layer (see ``candidate``).
 
     A backend whose framework cannot be imported here is loaded all the same; ``available`` then says what is missing.
 
@@ -57,6 +58,10 @@ def load(name: str) -> Backend:
 
             return Unimportable(name, str(error))
         return cast("Callable[[], Backend]", make)()
+    if name.startswith(CANDIDATE):
+        from conformance.backends.candidate.backend import load as load_candidate
+
+        return load_candidate(name)
     foreign = _foreign().get(name)
     if foreign is None:
         close = get_close_matches(name, names(), n=1)

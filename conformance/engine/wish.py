@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from conformance.backends import NAMES, names
+from conformance.backends import CANDIDATE, NAMES, names
 from conformance.engine.plan import Plan
 from conformance.errors import UsageError
 from conformance.suite.loader import load_suite
@@ -58,7 +58,7 @@ def check_backends(wanted: Sequence[str]) -> tuple[str, ...]:
     """
     known = NAMES if set(wanted) <= set(NAMES) else names()
     for name in wanted:
-        if name not in known:
+        if name not in known and not name.startswith(CANDIDATE):
             close = get_close_matches(name, known, n=1)
             meant = f"; did you mean '{close[0]}'?" if close else ""
             raise UsageError(f"'{name}' is not a backend{meant}", hint=f"known: {', '.join(known)}")
