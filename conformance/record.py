@@ -37,6 +37,61 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ok: bool = True
 
 
+class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Named mistakes that together reproduce what was observed in one case.
+
+    ``values`` are those of the wrong quantities that they reproduce; ``left`` are wrong quantities that they do not.
+    """
+
+    mistakes: tuple[str, ...]
+    values: int = 0
+    left: tuple[str, ...] = ()
+
+
+class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that is so about the error of one quantity in one case; ``kind`` is what facts are merged by."""
+
+    quantity: str
+    kind: str
+    says: str
+
+
+class Suspicion(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one failing case says about its cause.
+
+    ``explanations`` are equally good; ``values`` counts those of the quantities over their allowance.  ``faults`` are
+    named faults of structure.  ``facts`` hold whether or not anything is explained.  ``limit`` says what cut the
+    search short, ``searched`` whether there was one.
+    """
+
+    explanations: tuple[Explanation, ...] = ()
+    values: int = 0
+    faults: tuple[str, ...] = ()
+    searched: bool = False
+    facts: tuple[Fact, ...] = ()
+    limit: str = ""
+
+
+class Cause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the failing cases of one op on one backend have in common.
+
+    ``mistakes`` were all made; each entry lists ids that nothing here tells apart.  ``facts`` are what is known where
+    no mistake, or not the whole, is named.  ``cases`` of the ``failing`` ones are explained, with ``values`` of all
+    ``wrong`` values.
+    """
+
+    op: str
+    backend: str
+    mistakes: tuple[tuple[str, ...], ...] = ()
+    says: dict[str, str] = {}  # mistake -> its sentence
+    cases: int = 0
+    failing: int = 0
+    values: int = 0
+    wrong: int = 0
+    facts: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="record"):
     id: str
     key: str
@@ -50,6 +105,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     figures: tuple[Figure, ...] = ()  # worst step of each quantity, worst budget first
     seconds: float = 0.0
     detail: str = ""  # stderr tail, native stack, the framework's own words
+    suspicion: Suspicion | None = None  # of a failure; what the process searched before decides how far it looks
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="header"):
@@ -72,6 +128,7 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     records: int
     verdicts: dict[str, int]
     seconds: float = 0.0
+    causes: tuple[Cause, ...] = ()
 
 
 Line = Header | Record | Footer

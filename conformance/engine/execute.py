@@ -19,7 +19,7 @@ from conformance.engine.plan import plain_record
 from conformance.engine.runtime import surroundings
 from conformance.inputs import Inputs
 from conformance.observation import Array, Observation, Unsupported
-from conformance.record import BAD, Figure, Record, Verdict
+from conformance.record import BAD, Figure, Record, Suspicion, Verdict
 from conformance.suite.case import Case, Divergence
 
 DETAIL_LIMIT = 8_000  # characters of somebody else's text that a record keeps
@@ -45,6 +45,7 @@ class Tools:
     ``applicable(case, divergences, runtime)`` are the declared divergences whose conditions hold for the case, here.
     ``judge(case, expectation, observation, observes, divergences)`` is the verdict with its figures.
     ``rounded(expectation)`` is what is expected of each step, by quantity, as it would be stored.
+    ``suspects(case, expectation, observation, observes, figures, backend)`` is what a failure says about its cause.
     """
 
     load: Callable[[str], Backend]
@@ -54,6 +55,9 @@ class Tools:
     judge: Callable[[Case, Any, Observation, tuple[str, ...], Sequence[Divergence]], Judged]
     devices: Callable[[], dict[str, str]]
     rounded: Callable[[Any], tuple[dict[str, Array], ...]] = lambda expectation: ()  # noqa: ARG005 - where nothing is expected
+    suspects: Callable[[Case, Any, Observation, tuple[str, ...], Sequence[Figure], str], Suspicion | None] = (
+        lambda case, expectation, observation, observes, figures, backend: None  # noqa: ARG005 - where nobody asks
+    )
 
 
 def tools_from(name: str) -> Tools:
@@ -161,11 +165,30 @@ def _run(
         folder = None if evidence is None else evidence / f"{case.key}-{seat.name}"
         expected = tools.rounded(shared.expectation)
         detail = _investigated(backend, Failure(case, shared.inputs, observation, step, expected, agrees, folder))
+    suspicion = None
+    if judged.verdict in BAD:
+        suspicion = _suspected(shared, seat, tuple(backend.observes), observation, judged.figures, tools)
     return msgspec.structs.replace(
         plain_record(case, seat.name, judged.verdict, judged.reason, detail=detail),
         figures=tuple(judged.figures),
         divergence=judged.divergence or "",
+        suspicion=suspicion,
     )
+
+
+def _suspected(
+    shared: SharedCase,
+    seat: Seat,
+    observes: tuple[str, ...],
+    observation: Observation,
+    figures: Sequence[Figure],
+    tools: Tools,
+) -> Suspicion | None:
+    """What the failure says about its cause; that the search for it failed is said where the cause would be."""
+    try:
+        return tools.suspects(shared.case, shared.expectation, observation, observes, figures, seat.name)
+    except Exception as error:  # noqa: BLE001 - the verdict stands, whatever happens here
+        return Suspicion(limit=f"the search failed: {type(error).__name__}: {first_line(str(error))}")
 
 
 def _investigated(backend: Investigator, failure: Failure) -> str:

@@ -18,7 +18,7 @@ from conformance.engine.runtime import applicable, surroundings
 from conformance.engine.schedule import Schedule
 from conformance.engine.store import EVIDENCE, Store, StoredRun, lines_of, read_run
 from conformance.errors import UsageError
-from conformance.record import Footer, Header, Record
+from conformance.record import BAD, Cause, Footer, Header, Record
 from conformance.suite.case import Case, Divergence
 
 STANDARD_TOOLS = "conformance.engine.tools:standard"
@@ -112,8 +112,24 @@ class _Run:
     def _finish(self, seconds: float) -> None:
         """Check what is on the disk, not what is remembered; then the footer may say that it is complete."""
         self._plan.check_complete(line for line in lines_of(self._store.path) if isinstance(line, Record))
-        footer = Footer(records=self._verdicts.total(), verdicts=dict(self._verdicts), seconds=round(seconds, 3))
+        footer = Footer(
+            records=self._verdicts.total(),
+            verdicts=dict(self._verdicts),
+            seconds=round(seconds, 3),
+            causes=self._causes(),
+        )
         self._store.finish(footer)
+
+    def _causes(self) -> tuple[Cause, ...]:
+        """What the failures of each op and backend have in common."""
+        if not any(self._verdicts[verdict] for verdict in BAD):
+            return ()
+        records = [line for line in lines_of(self._store.path) if isinstance(line, Record)]
+        if not any(record.suspicion for record in records):
+            return ()
+        from conformance.diagnose import diagnose
+
+        return diagnose(records, self._plan.cases).causes
 
     def _write(self) -> None:
         for record in self._schedule.release():

@@ -154,7 +154,8 @@ def merge(parts: Sequence[Part], store: Store, header: Header) -> Path:
             hint="a part was changed by hand, or conformance is at fault; then please report it with the record files",
         )
     seconds = round(sum(part.footer.seconds for part in parts), 3)
-    store.finish(Footer(records=count, verdicts=dict(verdicts), seconds=seconds))
+    causes = tuple(cause for part in parts for cause in part.footer.causes)
+    store.finish(Footer(records=count, verdicts=dict(verdicts), seconds=seconds, causes=causes))
     return store.path
 
 

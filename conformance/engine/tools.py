@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from conformance import backends
+from conformance.diagnose import Searches
 from conformance.engine.execute import Tools
 from conformance.engine.runtime import applicable
 from conformance.inputs import make_inputs
@@ -38,4 +39,5 @@ def standard() -> Tools:
         judge=judge,
         devices=devices,
         rounded=rounded,
+        suspects=Searches(),
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 NORMS = ("batch_norm", "instance_norm", "layer_norm", "rms_norm", "group_norm")
@@ -37,11 +39,44 @@ class Mistake:
         return self.unseen.get(dtype) or self.unseen.get(f"{family} {dtype}") or self.unseen.get(family)
 
 
-def mistaken(reference: type, mistake: Mistake) -> type:
-    """The reference with the mistake in it; a replaced method reaches the right one through ``right(self)``."""
-    return type(f"{reference.__name__} with {mistake.id}", (reference,), dict(mistake.changes))
+def mistaken(reference: type, *mistakes: Mistake) -> type:
+    """The reference with the mistakes in it, the first innermost.
+
+    A replaced method reaches the one that it replaces through ``right(self)``: with several mistakes that is the
+    method as the mistakes before it left it.
+    """
+    made = reference
+    for mistake in mistakes:
+        made = type(f"{made.__name__} with {mistake.id}", (made,), {})
+        for name, change in mistake.changes.items():
+            setattr(made, name, _inside(made, change))
+    return made
+
+
+class _Inside(threading.local):
+    """The classes whose replaced methods are running, the present one last."""
+
+    def __init__(self) -> None:
+        self.classes: list[type] = []
+
+
+_INSIDE = _Inside()
+
+
+def _inside(made: type, change: Callable[..., Any]) -> Callable[..., Any]:
+    """The change as a method of the class, which ``right`` can ask for while it runs."""
+
+    @wraps(change)
+    def method(*args: Any, **kwargs: Any) -> Any:
+        _INSIDE.classes.append(made)
+        try:
+            return change(*args, **kwargs)
+        finally:
+            _INSIDE.classes.pop()
+
+    return method
 
 
 def right(self: Any) -> Any:
-    """The reference as it was before the mistake."""
-    return super(type(self), self)
+    """The reference as it was before the mistake whose method is running."""
+    return super(_INSIDE.classes[-1], self)

@@ -1,0 +1,160 @@
+"""From what single cases say to what they have in common, and what the cases that pass have against it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from conformance.diagnose.against import Witnesses
+from conformance.diagnose.common import facts_in_common
+from conformance.diagnose.structure import STRUCTURAL
+from conformance.diagnose.suspects import COARSER_SAYS
+from conformance.record import BAD, Cause, Explanation, Record, Suspicion
+from conformance.report.causes import lines_of
+from conformance.suite.case import Case
+from references.mistakes import MISTAKES
+
+#: CPU seconds that may be spent on asking the cases that pass, for one op on one backend
+SECONDS = 5.0
+
+Set = frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The causes of a run's failures, one entry for each op and backend that has some."""
+
+    causes: tuple[Cause, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """As people read it."""
+        return tuple(line for cause in self.causes for line in lines_of(cause))
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def diagnose(records: Iterable[Record], cases: Iterable[Case], *, seconds: float = SECONDS) -> Diagnosis:
+    """What the failing records have in common, op by op and backend by backend.
+
+    cases: those of the records, by which the records that pass are asked what speaks against a mistake.
+    """
+    by_key = {case.key: case for case in cases}
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.op, record.backend), []).append(record)
+    return Diagnosis(tuple(
+        _cause(op, backend, group, by_key, seconds)
+        for (op, backend), group in groups.items()
+        if any(record.verdict in BAD and record.suspicion is not None for record in group)
+    ))  # fmt: skip
+
+
+def says(name: str) -> str:
+    """The sentence of a named mistake."""
+    if name in MISTAKES:
+        return MISTAKES[name].says
+    return STRUCTURAL.get(name) or COARSER_SAYS.get(name, "")
+
+
+def _cause(op: str, backend: str, group: Sequence[Record], cases: Mapping[str, Case], seconds: float) -> Cause:
+    failing = [record for record in group if record.verdict in BAD]
+    told = [(record, record.suspicion) for record in failing if record.suspicion is not None]
+    witnesses = Witnesses([cases[r.key] for r in group if r.verdict == "pass" and r.key in cases], seconds)
+    named, against = _named(told, witnesses)
+    members = {name for entry in named for name in entry}
+    explained = [_by(suspicion, members) for _, suspicion in told]
+    whole = [each for (_, suspicion), each in zip(told, explained, strict=True) if _whole(suspicion, each)]
+    faults = Counter(name for _, suspicion in told for name in suspicion.faults)
+    entries = (*named, *((name,) for name in STRUCTURAL if faults[name]))
+    open_ones = [
+        record for (record, suspicion), each in zip(told, explained, strict=True) if not _whole(suspicion, each)
+    ]
+    facts = facts_in_common(open_ones, group, cases) if open_ones else ()
+    return Cause(
+        op=op,
+        backend=backend,
+        mistakes=entries,
+        says={name: says(name) for entry in entries for name in entry},
+        cases=len(whole),
+        failing=len(failing),
+        values=sum(each.values for each in explained if each is not None),
+        wrong=sum(suspicion.values for _, suspicion in told),
+        facts=(*against, *facts),
+        limits=tuple(dict.fromkeys(suspicion.limit for _, suspicion in told if suspicion.limit)),
+    )
+
+
+def _whole(suspicion: Suspicion, explanation: Explanation | None) -> bool:
+    """Whether nothing of a case is left unexplained."""
+    if suspicion.values and (explanation is None or explanation.left):
+        return False
+    return bool(suspicion.values or suspicion.faults)
+
+
+def _by(suspicion: Suspicion, members: set[str]) -> Explanation | None:
+    """The explanation of a case that the named mistakes give."""
+    fitting = [each for each in suspicion.explanations if set(each.mistakes) <= members]
+    return max(fitting, key=lambda each: each.values, default=None)
+
+
+def _named(
+    told: Sequence[tuple[Record, Suspicion]], witnesses: Witnesses
+) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    """The mistakes that explain the failing cases, each with those that cannot be told from it, and what is against."""
+    offered = [suspicion.explanations for _, suspicion in told if suspicion.searched]
+    whole = [sets for each in offered if (sets := [frozenset(e.mistakes) for e in each if not e.left])]
+    partial = [sets for each in offered if (sets := [frozenset(e.mistakes) for e in each if e.left])]
+    alternatives = whole or partial  # what explains a part of one case says little beside what explains all of another
+    chosen = _chosen(alternatives)
+    entries: list[tuple[str, ...]] = []
+    against: list[str] = []
+    for name in dict.fromkeys(name for one in chosen for name in sorted(one)):
+        entry = (name, *_same_as(name, chosen, alternatives))
+        kept = []
+        for each in entry:
+            witness = witnesses.against(each)
+            if witness is None:
+                kept.append(each)
+            else:
+                against.append(
+                    f"where it fails the values are those of {each} ({says(each)}), "
+                    f"but {witness} passes, where that would show"
+                )
+        if kept:
+            entries.append(tuple(kept))
+    return tuple(entries), tuple(against)
+
+
+def _chosen(alternatives: Sequence[Sequence[Set]]) -> list[Set]:
+    """One explanation for each case, so that few mistakes explain all of them."""
+    support = Counter(name for sets in alternatives for name in frozenset().union(*sets))
+    together: set[str] = set()
+    chosen: dict[int, Set] = {}
+    for place in sorted(range(len(alternatives)), key=lambda place: len(alternatives[place])):
+        best = min(
+            alternatives[place],
+            key=lambda one: (len(one - together), -sum(support[name] for name in one) / len(one), sorted(one)),
+        )
+        together |= best
+        chosen[place] = best
+    # an early choice may have become needless: try again with everything known
+    needed = [
+        min(sets, key=lambda one: (not one <= together, -sum(support[name] for name in one) / len(one), sorted(one)))
+        for sets in alternatives
+    ]
+    return needed if len(frozenset().union(*needed)) <= len(together) else [chosen[p] for p in range(len(alternatives))]
+
+
+def _same_as(name: str, chosen: Sequence[Set], alternatives: Sequence[Sequence[Set]]) -> tuple[str, ...]:
+    """The mistakes that could stand in the place of this one in every case that it explains."""
+    others: set[str] | None = None
+    for one, sets in zip(chosen, alternatives, strict=True):
+        if name not in one:
+            continue
+        rest = one - {name}
+        here = {next(iter(other - rest)) for other in sets if rest <= other and len(other - rest) == 1} - {name}
+        others = here if others is None else others & here
+    return tuple(sorted(others or ()))

@@ -1,0 +1,65 @@
+"""What is wrong with a layer beside its numbers, named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from conformance.observation import Observation
+from conformance.record import Figure
+from conformance.suite.case import Case
+
+#: id -> what it says; each is seen in the structure of an observation and needs no search.
+STRUCTURAL: dict[str, str] = {
+    "state-missing-from-state-dict": "parameters or buffers are not in the state_dict, so saving a model loses them",
+    "state-dict-has-more": "the state_dict holds names that torch's layer does not have",
+    "state-dict-in-another-order": "the state_dict has the right names in another order",
+    "input-modified": "the layer writes into its input or into the upstream gradient",
+    "output-dtype-changed": "the output has another dtype than the input",
+    "output-shape-changed": "the output has another shape than the definition gives it",
+    "memory-format-lost": "the output does not keep the memory format of the input",
+    "gradient-missing": "a gradient is not computed at all: the output is detached from what it depends on",
+    "buffer-missing": "a running buffer is not there",
+    "not-refused": "arguments or shapes that must be refused are taken in silence",
+    "refused": "an exception is raised where the definition has a value",
+    "refused-in-other-words": "the exception is not the one that torch raises",
+}
+
+
+def structural(case: Case, observation: Observation, figures: Sequence[Figure]) -> tuple[str, ...]:
+    """The named faults of an observation's structure, each once, in the order of STRUCTURAL."""
+    found = {name for figure in figures if not figure.ok for name in _of(figure)}
+    if case.raises is not None:
+        found.add("not-refused" if observation.raised is None else "refused-in-other-words")
+    elif observation.raised is not None:
+        found.add("refused")
+    return tuple(name for name in STRUCTURAL if name in found)
+
+
+_NAMES = {
+    "input_modified": "input-modified",
+    "dtype": "output-dtype-changed",
+    "shape": "output-shape-changed",
+    "memory_format": "memory-format-lost",
+}
+
+
+def _of(figure: Figure) -> tuple[str, ...]:
+    if figure.source != "structure":
+        return ()
+    if figure.quantity == "state_dict":
+        return _of_state_dict(figure)
+    if figure.quantity in _NAMES:
+        return (_NAMES[figure.quantity],)
+    if figure.got != "nothing":
+        return ()
+    return ("gradient-missing",) if figure.quantity.startswith("grad") else ("buffer-missing",)
+
+
+def _of_state_dict(figure: Figure) -> tuple[str, ...]:
+    got, expected = ({name for name in text.split(",") if name} for text in (figure.got, figure.expected))
+    names = []
+    if expected - got:
+        names.append("state-missing-from-state-dict")
+    if got - expected:
+        names.append("state-dict-has-more")
+    return tuple(names) or ("state-dict-in-another-order",)

@@ -1,0 +1,141 @@
+"""What one failing case says about its cause; computed where the arrays are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from math import prod
+
+from conformance.diagnose.facts import facts_of
+from conformance.diagnose.replica import Made, Replica
+from conformance.diagnose.search import Clock, Found, search
+from conformance.diagnose.structure import structural
+from conformance.judge import Expectation
+from conformance.judge.verdict import figures_of
+from conformance.observation import Observation
+from conformance.ops import OPS
+from conformance.record import Explanation, Figure, Suspicion
+from conformance.suite.case import Case
+from references.mistakes import MISTAKES, Mistake
+from references.mistakes.catalogue import HALF
+from references.rounding import Class
+
+#: CPU seconds for one case, and elements beyond which a case is not searched at all
+SECONDS = 1.5
+ELEMENTS = 60_000
+
+#: Found in no reference: the errors are those of a coarser class of precision.  Format of the input -> class, mistake.
+COARSER: dict[str, tuple[Class, str]] = {
+    "bfloat16": ("B", "computed-in-storage-format"),
+    "float16": ("B", "computed-in-storage-format"),
+    "float64": ("float32", "computed-in-float32"),
+}
+COARSER_SAYS = {
+    "computed-in-storage-format": "every error is within what rounding each intermediate to the storage format allows",
+    "computed-in-float32": "every error is within what arithmetic in float32 allows",
+}
+
+
+def candidates(case: Case) -> list[Mistake]:
+    """The named mistakes that can be made in the op of a case, in its dtype."""
+    family = OPS[case.op].family
+    return [m for m in MISTAKES.values() if family in m.families and case.dtype in m.dtypes]
+
+
+def suspects(
+    case: Case,
+    expectation: Expectation,
+    observation: Observation,
+    observes: tuple[str, ...] = (),
+    figures: Sequence[Figure] = (),
+    *,
+    seconds: float = SECONDS,
+    before: Sequence[Made] = (),
+    only_before: bool = False,
+) -> Suspicion | None:
+    """Which named mistakes reproduce a failing observation, and what is so about its errors.
+
+    before: sets of mistakes that explained other cases, tried first.  only_before: and nothing else is.
+    Returns None where there is nothing to say.
+    """
+    faults = structural(case, observation, figures)
+    values = any(not figure.ok and figure.source != "structure" for figure in figures)
+    if not values or case.raises is not None or OPS[case.op].judged != "reference":
+        return Suspicion(faults=faults) if faults else None
+    replica = Replica(case, expectation, observation, observes)
+    wrong = replica.size(replica.over)
+    facts = facts_of(replica)
+    if prod(case.shape) * len(case.steps) > ELEMENTS:
+        return Suspicion(values=wrong, faults=faults, facts=facts, limit=f"more than {ELEMENTS:,} values")
+    clock = Clock(seconds)
+    tried = [] if only_before else candidates(case)
+    half = case.dtype in HALF  # where intermediates are rounded, no reference gives the very values
+    explained = _explanations(replica, search(replica, tried, clock, before, one_alone=half))
+    if case.dtype in COARSER and all(each.left for each in explained):
+        explained = _coarser(replica, expectation, observes, tried, clock, before) or explained
+    if half and not explained:
+        explained = _explanations(replica, search(replica, tried, clock))
+    limit = f"more than {seconds:g} s" if clock.cut else "enough failing cases were searched before" * only_before
+    return Suspicion(explained, wrong, faults, not only_before, facts, limit)
+
+
+def _explanations(replica: Replica, found: Sequence[Found]) -> tuple[Explanation, ...]:
+    return tuple(
+        Explanation(
+            tuple(mistake.id for mistake in each.mistakes),
+            replica.size(place for place in replica.over if place in replica.reproduced(each.mistakes)),
+            tuple(sorted({place.quantity for place in each.left})),
+        )
+        for each in found
+    )
+
+
+def _coarser(
+    replica: Replica,
+    expectation: Expectation,
+    observes: tuple[str, ...],
+    tried: Sequence[Mistake],
+    clock: Clock,
+    before: Sequence[Made],
+) -> tuple[Explanation, ...]:
+    """In a coarser class of precision: right, or with mistakes that explain everything."""
+    label, name = COARSER[replica.case.dtype]
+    again = figures_of(replica.case, expectation, replica.observation, observes, label)
+    if all(figure.ok or figure.source == "structure" for figure in again):
+        return (Explanation((name,), replica.size(replica.over)),)
+    coarse = Replica(replica.case, expectation, replica.observation, observes, label)
+    found = _explanations(coarse, search(coarse, tried, clock, before))
+    return tuple(Explanation((*each.mistakes, name), replica.size(replica.over)) for each in found if not each.left)
+
+
+class Searches:
+    """The searches of one process: what explained a case is tried first on the next, and they end when enough is spent.
+
+    seconds: of CPU time, for the failing cases of one op on one backend.
+    """
+
+    def __init__(self, seconds: float = 6.0) -> None:
+        self._seconds = seconds
+        self._spent: dict[tuple[str, str], float] = {}
+        self._explained: dict[tuple[str, str], list[Made]] = {}
+
+    def __call__(
+        self,
+        case: Case,
+        expectation: Expectation,
+        observation: Observation,
+        observes: tuple[str, ...],
+        figures: Sequence[Figure],
+        backend: str = "",
+    ) -> Suspicion | None:
+        key = case.op, backend
+        before = self._explained.setdefault(key, [])
+        enough = self._spent.get(key, 0.0) >= self._seconds
+        started = time.process_time()
+        found = suspects(case, expectation, observation, observes, figures, before=before, only_before=enough)
+        self._spent[key] = self._spent.get(key, 0.0) + time.process_time() - started
+        for explanation in found.explanations if found is not None else ():
+            made = tuple(MISTAKES[name] for name in explanation.mistakes if name in MISTAKES)
+            if made and made not in before and not explanation.left:
+                before.append(made)
+        return found
