@@ -14,7 +14,8 @@ import onnx
 import torch
 
 from conformance.backends.canonical import part
-from conformance.backends.exporters import PLAIN, Form, dynamo_program, named_axes, with_dynamo
+from conformance.backends.exporters import dynamo_program, named_axes, with_dynamo
+from conformance.backends.form import PLAIN, Form
 
 Outcome = onnx.ModelProto | Exception
 

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections import OrderedDict
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import msgspec
 import onnx
-import torch
 
 from conformance.backends.export_cache import ExportCache, standard_cache
+from conformance.backends.reasons import stated
+from conformance.backends.toolchain import toolchain
 from conformance.observation import Unsupported
 
 _KEPT_BYTES = 256 * 2**20
-_PACKAGES = ("onnx", "onnxscript", "onnx-ir", "numpy", "ml_dtypes")  # torch says more than its version
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """Where in the bytes of a model a tensor of the state lies: from ``start`` to ``end``."""
+
+    name: str
+    start: int
+    end: int
 
 
 class Made(msgspec.Struct, frozen=True, tag=True):
-    """A model.  ``slots`` maps those of its initializers that only hold a parameter or buffer to the name of that."""
+    """A model, well formed.  ``slots`` are those of its initializers that only hold a parameter or buffer."""
 
     model: bytes
-    slots: dict[str, str] = {}
+    slots: tuple[Slot, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -39,6 +43,17 @@ class Bytewise(msgspec.Struct, frozen=True, tag=True):
 
 Entry = Made | Failed | Bytewise
 _ENTRIES = msgspec.msgpack.Decoder(Entry)
+
+
+def entry_of(outcome: onnx.ModelProto | Unsupported) -> Made | Failed:
+    """What an exporter made, as it is kept: whole, if the checker of onnx has nothing against it."""
+    if isinstance(outcome, Unsupported):
+        return Failed(str(outcome))
+    try:
+        onnx.checker.check_model(outcome)
+    except Exception as error:  # noqa: BLE001 - the checker's own words are the outcome
+        return Failed(str(stated("load", error)))
+    return Made(outcome.SerializeToString(deterministic=True))
 
 
 class Models:
@@ -73,10 +88,7 @@ class Models:
                 return None
 
     def put(self, digest: str, outcome: onnx.ModelProto | Unsupported) -> None:
-        if isinstance(outcome, Unsupported):
-            self.keep(digest, Failed(str(outcome)))
-        else:
-            self.keep(digest, Made(outcome.SerializeToString(deterministic=True)))
+        self.keep(digest, entry_of(outcome))
 
     def entry(self, digest: str) -> Entry | None:
         found = self._entries.get(digest)
@@ -95,7 +107,7 @@ class Models:
 
     def keep(self, digest: str, entry: Entry) -> None:
         self._remember(digest, entry)
-        if self._disk is not None and not _passing(entry):
+        if self._disk is not None and not (isinstance(entry, Failed) and passing(entry.words)):
             self._disk.put(self._name(digest), msgspec.msgpack.encode(entry))
 
     def _name(self, digest: str) -> str:
@@ -112,24 +124,7 @@ def _size(entry: Entry | None) -> int:
     return len(entry.model) if isinstance(entry, Made) else 0
 
 
-def _passing(entry: Entry) -> bool:
-    """Whether it failed for want of memory or disk, which says nothing about the next time."""
-    words = entry.words.lower() if isinstance(entry, Failed) else ""
-    return any(sign in words for sign in ("memory", "oserror", "no space", "too many open files"))
-
-
-@cache
-def toolchain() -> str:
-    """What decides an export beside the layer: the packages, the interpreter, and every line of the backends."""
-    lines = [f"python {platform.python_version()} {platform.machine()}"]
-    lines.append(f"torch {torch.__version__} {getattr(torch.version, 'git_version', '')}")
-    for name in _PACKAGES:
-        try:
-            lines.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            lines.append(f"{name} missing")
-    code = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        code.update(file.read_bytes())
-    lines.append(f"code {code.hexdigest()}")
-    return "\n".join(lines)
+def passing(words: str) -> bool:
+    """Whether something failed for want of memory or disk, which says nothing about the next time."""
+    lowered = words.lower()
+    return any(sign in lowered for sign in ("memory", "oserror", "no space", "too many open files"))

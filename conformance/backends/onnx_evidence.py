@@ -15,7 +15,7 @@ import onnx
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from conformance.backends.tensors import BFLOAT16, shape_name
+from conformance.backends.arrays import BFLOAT16, shape_name
 from conformance.observation import Array, Observation, StepObservation, Unsupported
 
 _LARGEST = 2**20  # elements; the reference evaluator is no runtime

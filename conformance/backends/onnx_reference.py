@@ -14,14 +14,13 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from conformance.backends.batch_export import BatchExport
-from conformance.backends.exporters import with_dynamo
+from conformance.backends.arrays import Array, shape_name
 from conformance.backends.failure import Failure
 from conformance.backends.models import Models
 from conformance.backends.onnx_evidence import write_backend_test
-from conformance.backends.onnx_module import OnnxModule, plan
+from conformance.backends.onnx_module import LateBatchExport, OnnxModule, with_dynamo
+from conformance.backends.plans import kept_plans
 from conformance.backends.reasons import stated
-from conformance.backends.tensors import Array, shape_name
 from conformance.inputs import Inputs
 from conformance.observation import Observation, StepObservation
 from conformance.suite.case import Case
@@ -40,7 +39,7 @@ class OnnxReference(OnnxModule):
             Unsupported: the exporter or the evaluator refuses a step, in its own words.
         """
         steps, seconds = [], 0.0
-        for planned in plan(case, inputs):
+        for planned in self._plans.of(case, inputs):
             output, took = evaluated(self.model(planned), planned.x)
             structure = {"dtype": output.dtype.name, "shape": shape_name(output.shape)}
             steps.append(StepObservation({"output": output, **planned.trained}, structure))
@@ -52,7 +51,7 @@ class OnnxReference(OnnxModule):
         if failure.folder is None:
             return ""
         step = failure.step
-        planned = list(plan(failure.case, failure.inputs))[step]
+        planned = self._plans.of(failure.case, failure.inputs)[step]
         write_backend_test(failure.folder, self.model(planned), [planned.x], [failure.expected[step]["output"]])
         return f"step {step} as a test of an ONNX backend: {failure.folder}"
 
@@ -81,4 +80,6 @@ def evaluated(model: onnx.ModelProto, x: Array) -> tuple[Array, float]:
 
 
 def onnx_reference() -> OnnxReference:
-    return OnnxReference("onnx-reference", with_dynamo, BatchExport(), Models.kept("dynamo"))
+    needs = ("torch", "onnxscript")
+    models = Models.kept("dynamo")
+    return OnnxReference("onnx-reference", with_dynamo, LateBatchExport(), models, plans=kept_plans(), needs=needs)

@@ -15,9 +15,9 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
+from conformance.backends.arrays import shape_name
 from conformance.backends.onnxruntime_session import load_model, run_on_many
 from conformance.backends.reasons import stated
-from conformance.backends.tensors import shape_name
 from conformance.inputs import Inputs, StepInputs
 from conformance.inputs.make import stored
 from conformance.observation import Array, Observation, StepObservation

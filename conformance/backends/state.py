@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from conformance.backends.models import Bytewise, Entry, Made
+from conformance.backends.models import Bytewise, Entry, Made, Slot, entry_of
 from conformance.observation import Array
 
 State = Mapping[str, Array]
@@ -49,30 +49,57 @@ def fingerprint(state: State) -> str:
 
 
 def template(model: onnx.ModelProto, state: State) -> Entry:
-    """The model with its replaceable initializers named, or Bytewise where something was computed from the state."""
+    """The model with its replaceable initializers known, or Bytewise where something was computed from the state."""
     free = {array.tobytes(): name for name, array in replaceable(state).items()}
+    model = _copied(model)
     slots = {}
     for constant in model.graph.initializer:
         array = numpy_helper.to_array(constant)
         name = free.get(array.tobytes())
         if name is not None and array.dtype == state[name].dtype:
             slots[constant.name] = name
+            constant.CopyFrom(_held(constant, array.tobytes()))
     if any(map(_computed, _other_constants(model.graph, slots))):
         return Bytewise()
-    return Made(model.SerializeToString(deterministic=True), slots)
+    made = entry_of(model)
+    return Made(made.model, tuple(_found(model, slots, made.model))) if isinstance(made, Made) else made
 
 
-def bind(made: Made, state: State) -> onnx.ModelProto:
-    """The model with the values of this state in its slots."""
-    model = onnx.load_model_from_string(made.model)
+def _copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return copied
+
+
+def _held(constant: onnx.TensorProto, data: bytes) -> onnx.TensorProto:
+    """A tensor that says its values in bytes, and nothing but its values."""
+    return onnx.TensorProto(name=constant.name, data_type=constant.data_type, dims=constant.dims, raw_data=data)
+
+
+def _found(model: onnx.ModelProto, slots: Mapping[str, str], whole: bytes) -> Iterator[Slot]:
+    """Where the slots lie: with every bit of one of them turned over, nothing else of the model changes."""
+    before = np.frombuffer(whole, np.uint8)
     for constant in model.graph.initializer:
-        name = made.slots.get(constant.name)
-        if name is not None:
-            whole = onnx.TensorProto(
-                name=constant.name, data_type=constant.data_type, dims=constant.dims, raw_data=state[name].tobytes()
-            )
-            constant.CopyFrom(whole)
-    return model
+        if constant.name not in slots:
+            continue
+        held = constant.raw_data
+        constant.raw_data = bytes(byte ^ 0xFF for byte in held)
+        after = np.frombuffer(model.SerializeToString(deterministic=True), np.uint8)
+        constant.raw_data = held
+        places = np.flatnonzero(before != after)
+        assert len(places) == len(held) == places[-1] - places[0] + 1
+        yield Slot(slots[constant.name], int(places[0]), int(places[-1]) + 1)
+
+
+def bind(made: Made, state: State) -> bytes:
+    """The model with the values of this state in its slots, as bytes."""
+    if not made.slots:
+        return made.model
+    bound = bytearray(made.model)
+    for slot in made.slots:
+        bound[slot.start : slot.end] = state[slot.name].tobytes()
+    assert len(bound) == len(made.model), "a state of other sizes than the one that was exported"
+    return bytes(bound)
 
 
 def _uniform(array: Array) -> bool:
@@ -86,7 +113,7 @@ def _computed(array: Array) -> bool:
     return array.dtype.kind not in "iub" and not _uniform(array)
 
 
-def _other_constants(graph: onnx.GraphProto, slots: Mapping[str, str]) -> Iterator[Array]:
+def _other_constants(graph: onnx.GraphProto, slots: Container[str]) -> Iterator[Array]:
     for constant in graph.initializer:
         if constant.name not in slots:
             yield numpy_helper.to_array(constant)

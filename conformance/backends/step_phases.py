@@ -10,14 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import msgspec
-import torch
-from torch.optim.sgd import sgd
-
-from conformance.backends.step_graph import Tensors, Update
 from conformance.inputs import Inputs
 from conformance.observation import Array, StepObservation
-from conformance.suite.case import Case, Mode, Optimizer
+from conformance.suite.case import Case, Mode
 from references.procedure import new_buffer
 
 
@@ -72,26 +67,3 @@ def untouched(case: Case, inputs: Inputs, before: Sequence[StepObservation], pha
     if before:
         return {name: array for name, array in before[-1].arrays.items() if name.startswith(("param.", "momentum."))}
     return {f"param.{name}": array for name, array in inputs.params.items()}
-
-
-def update_of(optimizer: Optimizer | None) -> Update | None:
-    """torch's own update, as a function of tensors that it leaves alone."""
-    if optimizer is None:
-        return None
-    arguments = msgspec.structs.asdict(optimizer)
-
-    def update(params: Tensors, gradients: Tensors, momenta: Tensors) -> tuple[Tensors, Tensors]:
-        after = {name: param.clone() for name, param in params.items()}
-        buffers: list[torch.Tensor | None] = [momenta[name].clone() if name in momenta else None for name in params]
-        sgd(
-            list(after.values()),
-            [gradients[name] for name in params],
-            buffers,
-            foreach=False,
-            maximize=False,
-            **arguments,
-        )
-        kept = dict(zip(params, buffers, strict=True)) if optimizer.momentum else {}
-        return after, {name: buffer for name, buffer in kept.items() if buffer is not None}
-
-    return update

@@ -16,7 +16,9 @@ import click
 from conformance.backends.batch_export import BatchExport
 from conformance.backends.exporters import with_dynamo
 from conformance.backends.models import Models
-from conformance.backends.onnx_module import OnnxModule, Planned, plan
+from conformance.backends.onnx_module import OnnxModule
+from conformance.backends.planned import Planned
+from conformance.backends.planning import plan
 from conformance.backends.tensors import to_tensor
 from conformance.inputs import make_inputs
 from conformance.observation import Unsupported

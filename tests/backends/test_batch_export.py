@@ -9,8 +9,9 @@ import torch
 
 from conformance.backends import batch_export
 from conformance.backends.batch_export import BatchExport, Job
-from conformance.backends.exporters import Form, with_dynamo
-from conformance.backends.onnx_module import plan
+from conformance.backends.exporters import with_dynamo
+from conformance.backends.form import Form
+from conformance.backends.planning import plan
 from conformance.inputs import make_inputs
 from conformance.ops.normalisation import NORMALISATION
 from conformance.suite.case import Export

@@ -9,7 +9,8 @@ import onnx
 import pytest
 import torch
 
-from conformance.backends.exporters import Form, with_dynamo, with_script
+from conformance.backends.exporters import with_dynamo, with_script
+from conformance.backends.form import Form
 
 EXPORTERS = pytest.mark.parametrize("export", [with_dynamo, with_script])
 

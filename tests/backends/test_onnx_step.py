@@ -10,8 +10,9 @@ import pytest
 
 from conformance.backends import load
 from conformance.backends.batch_export import BatchExport
-from conformance.backends.onnx_step import OnnxStep, trace
+from conformance.backends.onnx_step import OnnxStep
 from conformance.backends.step_phases import Phase
+from conformance.backends.step_trace import trace
 from conformance.inputs import make_inputs
 from conformance.observation import Unsupported
 from conformance.ops import OPS
