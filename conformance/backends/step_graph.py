@@ -64,7 +64,8 @@ def trace_step(
     params = {name: tensor.detach().clone() for name, tensor in module.named_parameters()}
     buffers = {name: tensor.detach().clone() for name, tensor in module.named_buffers()}
 
-    before = {name: torch.zeros_like(tensor) for name, tensor in params.items()} if momenta else {}
+    trainable = {name for name, tensor in module.named_parameters() if tensor.requires_grad}
+    before = {name: torch.zeros_like(tensor) for name, tensor in params.items() if name in trainable} if momenta else {}
     updated: list[str] = []
 
     def step(x: torch.Tensor, grad_output: torch.Tensor, *state: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -81,7 +82,11 @@ def trace_step(
         if update is None:
             return results
         buffered = dict(zip(before, state[len(params) + len(buffers) :], strict=True))
-        new, moved = update(dict(zip(params, state, strict=False)), grads, buffered)
+        new, moved = update(
+            {name: each for name, each in zip(params, state, strict=False) if name in trainable},
+            {name: each for name, each in grads.items() if name in trainable},
+            buffered,
+        )
         updated[:] = [*(f"param.{name}" for name in new), *(f"momentum.{name}" for name in moved)]
         return (*results, *new.values(), *moved.values())
 

@@ -106,9 +106,10 @@ def _upstream(case: Case, fold: Fold, params: dict[str, Array], z: Array, number
 
 def _parameter(case: Case, name: str, shape: tuple[int, ...]) -> Array:
     u = bits.uniform(f"{case.key}/{name}", shape)
+    own = name.rpartition(".")[2]
     if case.params == "default":
-        values = np.ones(shape) if name == "weight" else np.zeros(shape)
-    elif name != "weight":
+        values = np.ones(shape) if own == "weight" else np.zeros(shape)
+    elif own != "weight":
         values = 0.3 + 0.7 * u
     else:
         values = 0.5 + 1.5 * u
@@ -120,13 +121,14 @@ def _parameter(case: Case, name: str, shape: tuple[int, ...]) -> Array:
 
 
 def _buffer(case: Case, name: str, shape: tuple[int, ...]) -> Array:
-    if name == "num_batches_tracked":
+    own = name.rpartition(".")[2]
+    if own == "num_batches_tracked":
         return np.array(0 if case.buffers == "default" else 7, np.int64)
     if case.buffers == "default":
-        return stored(np.zeros(shape) if name == "running_mean" else np.ones(shape), case.param_dtype)
+        return stored(np.zeros(shape) if own == "running_mean" else np.ones(shape), case.param_dtype)
     u = bits.uniform(f"{case.key}/{name}", shape)
-    values = 3.0 * u - 1.0 if name == "running_mean" else 0.3 + 3.0 * u
+    values = 3.0 * u - 1.0 if own == "running_mean" else 0.3 + 3.0 * u
     if case.data == "f1-eps":  # where eps decides, in eval mode too
         eps = float(case.args["eps"] or 1e-5)
-        values = values * (np.sqrt(eps) if name == "running_mean" else eps)
+        values = values * (np.sqrt(eps) if own == "running_mean" else eps)
     return stored(values, case.param_dtype)

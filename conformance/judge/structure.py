@@ -16,7 +16,7 @@ def expected_structure(case: Case) -> dict[str, str]:
         "shape": "x".join(map(str, op.output_shape(case.args, case.shape))),
         "input_modified": "no",
         "state_dict": ",".join(
-            [*op.parameters(case.args), *op.buffers(case.args)]
+            _by_module([*op.parameters(case.args), *op.buffers(case.args)])
             if op.nodes is None
             else state_names(op.nodes(case.args))
         ),
@@ -24,6 +24,12 @@ def expected_structure(case: Case) -> dict[str, str]:
     if case.layout == "contiguous" or case.layout in op.keeps_memory_format:
         expected["memory_format"] = case.layout
     return expected
+
+
+def _by_module(names: list[str]) -> list[str]:
+    """Dotted names as a state_dict orders them: one module after another, parameters before buffers."""
+    modules = dict.fromkeys(name.rpartition(".")[0] for name in names)
+    return [name for module in modules for name in names if name.rpartition(".")[0] == module]
 
 
 def compare_structure(expected: dict[str, str], got: dict[str, str], step: int) -> list[Figure]:

@@ -10,7 +10,8 @@ from conformance.ops.entry import Argument, Node, Op
 from conformance.ops.layers import LAYERS
 from conformance.ops.networks import NETWORKS
 from conformance.ops.normalisation import NORMALISATION
+from conformance.ops.procedures import PROCEDURES
 
-OPS: dict[str, Op] = {op.name: op for op in (*NORMALISATION, *LAYERS, *NETWORKS)}
+OPS: dict[str, Op] = {op.name: op for op in (*NORMALISATION, *LAYERS, *NETWORKS, *PROCEDURES)}
 
 __all__ = ["OPS", "Argument", "Node", "Op"]

@@ -52,6 +52,10 @@ def _same_shape(args: Args, shape: Shape) -> Shape:  # noqa: ARG001 - one signat
     return shape
 
 
+def _none(args: Args) -> tuple[str, ...]:  # noqa: ARG001 - as above
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """An op.
@@ -64,6 +68,7 @@ class Op:
     ``module`` names the torch class, "module:Class", where torch.nn has none of the op's name.
     ``output_shape(args, shape)`` is the shape of the output; by default that of the input.
     ``nodes(args)`` are the layers that a network is made of, and how they are wired; None for a layer.
+    ``frozen(args)`` are the parameters that the op keeps from being trained: they have no gradient.
     ``judged`` says how: against the reference; by its law, where the result is random; module by module, a network.
     """
 
@@ -82,6 +87,7 @@ class Op:
     judged: Literal["reference", "law", "network"] = "reference"
     output_shape: Callable[[Args, Shape], Shape] = _same_shape
     nodes: Callable[[Args], tuple[Node, ...]] | None = None
+    frozen: Callable[[Args], tuple[str, ...]] = _none
     about: str = ""
 
     def defaults(self) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def quantities_of(case: Case) -> set[str]:
     if case.requires_grad:
         names.add("grad_input")
     try:
-        names |= {f"grad.{name}" for name in op.parameters(case.args)}
+        names |= {f"grad.{name}" for name in op.parameters(case.args) if name not in op.frozen(case.args)}
         if case.optimizer is not None:
             names |= {f"param.{name}" for name in op.parameters(case.args)}
             names |= {f"momentum.{name}" for name in op.parameters(case.args) if case.optimizer.momentum}
