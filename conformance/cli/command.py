@@ -16,6 +16,7 @@ from conformance.errors import ConformanceError, InternalError
 VERBS = {
     "run": "Run cases on backends and report.",
     "list": "List the cases, or explain where one comes from.",
+    "explain": "Explain a topic or a mistake, with numbers of this machine.",
     "report": "Draw the report of a stored run again.",
     "merge": "Join the parts of a run that were made with --shard.",
     "lint": "Say whether the cases could show a mistake at all.",
