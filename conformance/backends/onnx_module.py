@@ -19,6 +19,7 @@ from conformance.backends.onnxruntime_session import Sessions, run_model
 from conformance.backends.planned import Planned
 from conformance.backends.plans import KeptStep, Plans, kept_plans
 from conformance.backends.reasons import stated
+from conformance.backends.seeds import draws, seed_runtime
 from conformance.backends.state import bind, template
 from conformance.backends.toolchain import not_installed, versions_of
 from conformance.inputs import Inputs, make_inputs
@@ -138,8 +139,10 @@ class OnnxModule:
         steps = []
         seconds = 0.0
         optimise = case.export.optimisation == "all"
-        for planned in self._plans.of(case, inputs):
-            output, took = run_graph(self.graph(planned), planned.x, optimise=optimise, sessions=self._sessions)
+        sessions = None if draws(case) else self._sessions  # one that has drawn goes on where it was
+        for number, planned in enumerate(self._plans.of(case, inputs)):
+            seed_runtime(case, number)
+            output, took = run_graph(self.graph(planned), planned.x, optimise=optimise, sessions=sessions)
             step = observed(output)
             step.arrays.update(planned.trained)
             steps.append(step)

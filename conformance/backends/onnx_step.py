@@ -20,6 +20,7 @@ from conformance.backends.onnx_evidence import write_backend_test
 from conformance.backends.onnx_module import LateBatchExport
 from conformance.backends.onnxruntime_session import Sessions, run_on_many
 from conformance.backends.reasons import stated
+from conformance.backends.seeds import draws, seed_runtime
 from conformance.backends.step_phases import Phase, given, phases, results, untouched
 from conformance.backends.toolchain import not_installed, versions_of
 from conformance.inputs import Inputs
@@ -105,17 +106,19 @@ class OnnxStep:
         seconds = 0.0
         for number, phase in enumerate(phases(case)):
             graph, arrays = self._graph(case, phase), given(case, inputs, steps, number)
-            seen, took = self._step(graph, arrays, results(case, inputs, phase), optimise=optimise)
+            seed_runtime(case, number)
+            sessions = Sessions() if draws(case) else self._sessions  # one that has drawn goes on where it was
+            seen, took = self._step(graph, arrays, results(case, inputs, phase), sessions, optimise=optimise)
             seen.arrays.update(untouched(case, inputs, steps, phase))
             steps.append(seen)
             seconds += took
         return Observation(tuple(steps), None, seconds)
 
     def _step(
-        self, graph: bytes, given: list[Array], names: tuple[str, ...], *, optimise: bool
+        self, graph: bytes, given: list[Array], names: tuple[str, ...], sessions: Sessions, *, optimise: bool
     ) -> tuple[StepObservation, float]:
         try:
-            session = self._sessions.of(graph, optimise=optimise)
+            session = sessions.of(graph, optimise=optimise)
         except Exception as error:
             raise stated("load", error) from error
         try:

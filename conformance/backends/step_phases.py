@@ -12,6 +12,7 @@ from typing import Literal
 
 from conformance.inputs import Inputs
 from conformance.observation import Array, StepObservation
+from conformance.ops import OPS
 from conformance.suite.case import Case, Mode
 from references.procedure import new_buffer
 
@@ -46,7 +47,7 @@ def given(case: Case, inputs: Inputs, before: Sequence[StepObservation], number:
     found += [last.get(f"param.{name}", array) for name, array in inputs.params.items()]
     found += buffers.values()
     if phases(case)[number].update == "later":
-        found += [last[f"momentum.{name}"] for name in inputs.params]
+        found += [last[f"momentum.{name}"] for name in trainable(case)]
     return found
 
 
@@ -55,15 +56,23 @@ def results(case: Case, inputs: Inputs, phase: Phase) -> tuple[str, ...]:
     found = ["output", "grad_input", *(f"grad.{name}" for name in inputs.params)]
     found += [f"buffer.{name}" for name in inputs.buffers]
     if phase.update and case.optimizer is not None:
-        found += [f"param.{name}" for name in inputs.params]
-        found += [f"momentum.{name}" for name in inputs.params if case.optimizer.momentum]
+        found += [f"param.{name}" for name in trainable(case)]
+        found += [f"momentum.{name}" for name in trainable(case) if case.optimizer.momentum]
     return tuple(found)
 
 
 def untouched(case: Case, inputs: Inputs, before: Sequence[StepObservation], phase: Phase) -> dict[str, Array]:
     """Parameters and momentum buffers that a step under an optimizer leaves as they are, and that no graph gives."""
-    if case.optimizer is None or phase.update:
+    if case.optimizer is None:
         return {}
+    found = {f"param.{name}": array for name, array in inputs.params.items()}
     if before:
-        return {name: array for name, array in before[-1].arrays.items() if name.startswith(("param.", "momentum."))}
-    return {f"param.{name}": array for name, array in inputs.params.items()}
+        found = {name: array for name, array in before[-1].arrays.items() if name.startswith(("param.", "momentum."))}
+    moved = results(case, inputs, phase)
+    return {name: array for name, array in found.items() if name not in moved}
+
+
+def trainable(case: Case) -> tuple[str, ...]:
+    """The parameters that an optimizer updates, in the order in which the op names them."""
+    op = OPS[case.op]
+    return tuple(name for name in op.parameters(case.args) if name not in op.frozen(case.args))

@@ -14,7 +14,7 @@ from conformance.backends.form import Form
 from conformance.backends.modules import build
 from conformance.backends.reasons import stated
 from conformance.backends.step_graph import StepGraph, Tensors, Update, trace_step
-from conformance.backends.step_phases import Phase
+from conformance.backends.step_phases import Phase, trainable
 from conformance.backends.tensors import dtype_of
 from conformance.observation import Unsupported
 from conformance.ops import OPS
@@ -59,12 +59,12 @@ def trace(case: Case, phase: Phase) -> Traced:
     except Exception as error:
         raise stated("torch", error) from error
     if again:
-        own += [f"momentum.{name}" for name in op.parameters(case.args)]
+        own += [f"momentum.{name}" for name in trainable(case)]
     if list(graph.arguments[2:]) != own:
         raise Unsupported(f"torch: the module has {', '.join(graph.arguments[2:])}, the op {', '.join(own)}")
     state = tuple(tensor.detach().clone() for tensor in (*module.parameters(), *module.buffers()))
     if again:
-        state += tuple(torch.zeros_like(tensor) for tensor in module.parameters())
+        state += tuple(torch.zeros_like(tensor) for tensor in module.parameters() if tensor.requires_grad)
     kind = f"{case.op} {phase.mode} {phase.update}"
     return Traced(graph, (x, grad_output, *state), Form(opset=case.export.opset), kind)
 

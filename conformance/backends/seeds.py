@@ -1,0 +1,45 @@
+"""Seeds for layers that draw: the same case draws the same on every run, whatever ran before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+
+from conformance.ops import OPS
+from conformance.suite.case import Case
+
+
+def seed_of(case: Case, step: int = 0) -> int:
+    """A number of 31 bits that follows from the key of the case and the step."""
+    return int.from_bytes(sha256(f"{case.key}/{step}/draws".encode()).digest()[:4], "little") >> 1
+
+
+def seed_runtime(case: Case, step: int) -> None:
+    """onnxruntime's generator, which sessions that have no seed of their own start from, one seed for each step.
+
+    A graph has no memory, and every step has a session of its own: that the masks of two steps differ is then the doing
+    of these seeds, and not of the runtime.
+    """
+    if draws(case):
+        import onnxruntime
+
+        onnxruntime.set_seed(seed_of(case, step))
+
+
+def draws(case: Case) -> bool:
+    """Whether the op may draw; the others leave every generator alone."""
+    return OPS[case.op].judged != "reference"
+
+
+@contextmanager
+def seeded(case: Case) -> Iterator[None]:
+    """torch's generators as the case says, from its first step to its last; afterwards they are what they were."""
+    if not draws(case):
+        yield
+        return
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_of(case))
+        yield
