@@ -7,6 +7,7 @@ NumPy on every machine gives the same bits.
 from __future__ import annotations
 
 from hashlib import sha256
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,32 +18,55 @@ Array = NDArray[Any]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
+_SHIFT_1, _SHIFT_2, _SHIFT_3 = np.uint64(30), np.uint64(27), np.uint64(31)
+_BITS_11, _BITS_16, _BITS_32 = np.uint64(11), np.uint64(16), np.uint64(32)
+_HALVES, _LOW = np.uint64(0x0000FFFF0000FFFF), np.uint64(0xFFFFFFFF)
+_LITTLE = np.dtype("<u8")
+_FEW = np.arange(1, 4097, dtype=np.uint64) * _GOLDEN  # most arrays are small, and then the number of calls decides
 
 
 def words(key: str, count: int, lane: int = 0) -> Array:
     """``count`` 64-bit words: SplitMix64 (Steele, Lea and Flood 2014, figure 17) at counters of its own per lane."""
-    start = np.uint64(int.from_bytes(sha256(f"{key}/{lane}".encode()).digest()[:8], "little"))
-    with np.errstate(over="ignore"):
-        z = start + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * _MIX_1
-        z = (z ^ (z >> np.uint64(27))) * _MIX_2
-        return z ^ (z >> np.uint64(31))
+    return _mixed(_start(key, lane) + _counters(count))
 
 
 def uniform(key: str, shape: tuple[int, ...], lane: int = 0) -> Array:
     """Uniform in (0, 1), 53 bits, float64."""
-    count = int(np.prod(shape, dtype=np.int64))
-    bits = words(key, count, lane) >> np.uint64(11)
-    return (bits.astype(np.float64) * 2.0**-53 + 2.0**-54).reshape(shape)
+    return _between(words(key, prod(shape), lane)).reshape(shape)
 
 
 def normal(key: str, shape: tuple[int, ...]) -> Array:
     """Nearly standard normal, within +-6: the sum of twelve uniforms, which needs no function of a maths library."""
-    count = int(np.prod(shape, dtype=np.int64))
-    total = np.zeros(count, np.uint64)
-    for lane in range(3):
-        word = words(key, count, lane)
-        for shift in (0, 16, 32, 48):
-            total += (word >> np.uint64(shift)) & np.uint64(0xFFFF)
-    fine = uniform(key, (count,), lane=3)  # fills the bits below 2^-16
+    starts = np.array([_start(key, lane)[0] for lane in range(4)])
+    lanes = _mixed(starts[:, None] + _counters(prod(shape)))
+    coarse, fine = lanes[:3], _between(lanes[3])  # the last fills the bits below 2^-16
+    # twelve numbers of 16 bits: two sums side by side in each word, which six numbers of 16 bits cannot overflow
+    pairs = (coarse & _HALVES) + ((coarse >> _BITS_16) & _HALVES)
+    both = pairs[0] + pairs[1] + pairs[2]
+    total = (both & _LOW) + (both >> _BITS_32)
     return ((total.astype(np.float64) + 5.5 + fine) * 2.0**-16 - 6.0).reshape(shape)
+
+
+def _start(key: str, lane: int) -> Array:
+    """Where the counters of a lane begin: (1,)."""
+    return np.frombuffer(sha256(f"{key}/{lane}".encode()).digest()[:8], _LITTLE).astype(np.uint64)
+
+
+def _counters(count: int) -> Array:
+    """1, 2, ..., count times the golden gamma."""
+    return _FEW[:count] if count <= len(_FEW) else np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
+
+
+def _mixed(z: Array) -> Array:
+    """The output function of SplitMix64; z is overwritten."""
+    z ^= z >> _SHIFT_1
+    z *= _MIX_1
+    z ^= z >> _SHIFT_2
+    z *= _MIX_2
+    z ^= z >> _SHIFT_3
+    return z
+
+
+def _between(word: Array) -> Array:
+    """53 bits of each word, in the middle of their interval in (0, 1)."""
+    return (word >> _BITS_11).astype(np.float64) * 2.0**-53 + 2.0**-54

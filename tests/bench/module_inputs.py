@@ -23,6 +23,7 @@ from conformance.engine.bench import Bench, Teller
 from conformance.engine.messages import Assignment
 from conformance.engine.tools import standard
 from conformance.ops import OPS
+from conformance.ops.normalisation import NORMALISATION
 from conformance.suite.case import Case, Origin
 from conformance.suite.identity import key_of_case
 from conformance.suite.loader import load_suite
@@ -30,8 +31,9 @@ from conformance.suite.loader import load_suite
 
 def samples():
     """(torch.nn class, training, module input) of every normalisation layer."""
+    layers = {op.name for op in NORMALISATION}
     for info in module_db:
-        if info.module_cls.__name__ in OPS:
+        if info.module_cls.__name__ in layers:
             for training in (True, False):
                 inputs = info.module_inputs_func(
                     info, device="cpu", dtype=torch.float32, requires_grad=True, training=training
