@@ -17,6 +17,7 @@ import torch
 from conformance.backends import layouts
 from conformance.backends.capture import Recorder
 from conformance.backends.modules import Factory, arguments, build, factory_of, load_state
+from conformance.backends.seeds import seeded
 from conformance.backends.tensors import dtype_name, memory, shape_name, to_array, to_tensor
 from conformance.backends.training import Training
 from conformance.captured import Captured
@@ -79,7 +80,8 @@ class TorchModule:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a constructor raises is what is observed
                 return Observation((), Raised(type(error).__name__, str(error), -1))
-            return self._steps(module, case, inputs)
+            with seeded(case):
+                return self._steps(module, case, inputs)
 
     def _steps(self, module: torch.nn.Module, case: Case, inputs: Inputs) -> Observation:
         steps: list[StepObservation] = []

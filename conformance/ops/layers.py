@@ -218,6 +218,21 @@ _FLATTEN = _elementwise(
 )
 
 
+_P = Argument("p", ("float", "int"), 0.5, "probability that a unit is dropped in training")
+
+
+def _dropout(name: str, ranks: tuple[int, ...]) -> Op:
+    return _elementwise(
+        name,
+        f"references.dropout:{name}",
+        _P,
+        family="dropout",
+        ranks=ranks,
+        judged="law",
+        keeps_memory_format=("channels_last", "channels_last_3d"),
+    )
+
+
 LAYERS: tuple[Op, ...] = (
     _LINEAR,
     _activation("ReLU", "relu"),
@@ -227,4 +242,7 @@ LAYERS: tuple[Op, ...] = (
     _MAX_POOL2D,
     _AVG_POOL2D,
     _FLATTEN,
+    _dropout("Dropout", _ANY_RANK),
+    _dropout("Dropout1d", (2, 3)),
+    _dropout("Dropout2d", (3, 4)),
 )

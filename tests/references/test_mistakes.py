@@ -67,6 +67,7 @@ SHOWING = {
     "max_pool": lambda case: case("MaxPool2d", (2, 3, 6, 5), data="scaled", kernel_size=3, stride=1, padding=1),
     "avg_pool": lambda case: case("AvgPool2d", (2, 3, 6, 5), data="scaled", kernel_size=3, stride=1, padding=1),
     "flatten": lambda case: case("Flatten", (4, 3, 2), data="scaled"),
+    "dropout": lambda case: case("Dropout", (4, 5), data="scaled", p=0.3),
 }
 
 
