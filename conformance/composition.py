@@ -27,6 +27,18 @@ def layer_reference(case: Case, node: Node, label: Class = "A") -> Reference:
     return built
 
 
+def end_to_end_holds(case: Case) -> bool:
+    """Whether a network can be judged from outside: not where rounding may flip a kink, where layers round
+    their intermediates to the storage format, or where chance decides.
+    """
+    nodes = nodes_of(case)
+    kinks = any(node.op in ("ReLU", "MaxPool2d") for node in nodes)
+    chance = any(node.op == "Dropout" and node.args["p"] > 0 for node in nodes) and "train" in case.steps
+    narrow = case.dtype in ("bfloat16", "float16")
+    rounds_inside = narrow and case.param_dtype != "float32"  # norms then keep statistics in the storage format
+    return bool(nodes) and not chance and not rounds_inside and not (kinks and narrow)
+
+
 def build_network(case: Case, label: Class = "A") -> Network:
     """The reference of a network under a precision class, which then holds for all of its layers."""
     return Network([_stage(case, node, label) for node in nodes_of(case)], case.dtype, precision(case.dtype, label))

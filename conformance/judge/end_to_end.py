@@ -13,7 +13,7 @@ round their intermediates to the storage format (class B).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from conformance.inputs import bits
 from conformance.observation import Array
 from conformance.record import Figure
 from references.expected import Expected, Mode, Quantity, Reference
+from references.network import Disturb, Network, undisturbed
 from references.rounding import FORMATS, STORAGE, Precision
 
 DRAWS = 8
@@ -30,6 +31,7 @@ FACTOR = 8.0
 BLIND = 0.5
 
 Link = tuple[Reference, Mapping[str, Array], Mapping[str, Array]]
+State = tuple[Mapping[str, Array], Mapping[str, Array]]  # parameters and buffers, by dotted names
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,9 @@ class Disturbance:
     """The errors of one imaginary implementation: reproducible, different for every operation and quantity."""
 
     key: str
+    joins: Precision | None = None  # of operations that are no layer
 
-    def of(self, quantity: Quantity, place: str, precision: Precision, reference: Reference) -> Array:
+    def of(self, quantity: Quantity, place: str, precision: Precision, reference: Reference | None) -> Array:
         """What is added to one quantity of one operation.
 
         On outputs and input gradients U(-1, 1) (u |q| + d), where d is the error scale without its factor K, and one
@@ -76,11 +79,21 @@ class Disturbance:
             return disturbed
         local = quantity.scale / precision.K
         disturbed = own * (rounding + local)
-        if name in ("output", "grad_input") and hasattr(reference, "fold"):
-            fold = reference.fold(value.shape)
+        geometry = getattr(reference, "fold", None)
+        if name in ("output", "grad_input") and geometry is not None:
+            fold = geometry(value.shape)
             common = 2 * bits.uniform(f"{self.key}/{place}/common", (fold.slices, 1)) - 1
             disturbed = disturbed + fold.unfold(common) * local
         return disturbed
+
+    def put_in(self, key: str, name: str, quantity: Quantity, reference: Reference | None) -> Quantity:
+        """A quantity of one operation with an error in it; a join has no reference."""
+        if quantity.stored == "int64" or not quantity.value.size:
+            return quantity
+        precision = self.joins if reference is None else _precision(reference)
+        assert precision is not None
+        error = self.of(quantity, f"{key}:{name}", precision, reference)
+        return replace(quantity, value=quantity.value + error)
 
 
 class Chain:
@@ -134,6 +147,61 @@ class Chain:
         return found
 
 
+def expected_steps(
+    network: Network, steps: Sequence[tuple[Array, Array]], modes: Sequence[Mode], state: State, key: str
+) -> list[Expected]:
+    """Every step of a network, with its buffers carried on from step to step, by the definition and in eight draws.
+
+    steps: (x, grad_output) of each.  state: its parameters, and its buffers before the first step.
+    The scale of a quantity is here the error that the slice of an element may have in the 2-norm.
+    """
+    exact = _schedule(network, steps, modes, state, undisturbed)
+    draws = [
+        _schedule(network, steps, modes, state, Disturbance(f"{key}/end-to-end/{draw}", network.precision).put_in)
+        for draw in range(DRAWS)
+    ]
+    return [_with_norms(step, [draw[number] for draw in draws]) for number, step in enumerate(exact)]
+
+
+def _schedule(
+    network: Network, steps: Sequence[tuple[Array, Array]], modes: Sequence[Mode], state: State, disturb: Disturb
+) -> list[Expected]:
+    params, buffers = state
+    now = network.initial(buffers)
+    found = []
+    for number, ((x, grad_output), mode) in enumerate(zip(steps, modes, strict=True)):
+
+        def at_step(
+            key: str, name: str, quantity: Quantity, reference: Reference | None, step: int = number
+        ) -> Quantity:
+            return disturb(f"{step}/{key}", name, quantity, reference)
+
+        found.append(network.evaluate(x, grad_output, params, now, mode, at_step))
+        now = found[-1].state
+    return found
+
+
+def _with_norms(exact: Expected, draws: Sequence[Expected]) -> Expected:
+    def widened(name: str, quantity: Quantity) -> Quantity:
+        if quantity.stored == "int64":
+            return quantity
+        with np.errstate(all="ignore"):
+            allowed = allowed_norms(name, quantity, [draw.quantities[name].value for draw in draws])
+        rows = _by_slice(name, quantity.value)
+        scale = np.broadcast_to(allowed[:, None], rows.shape).reshape(quantity.value.shape)
+        return replace(quantity, scale=scale)
+
+    return replace(exact, quantities={name: widened(name, q) for name, q in exact.quantities.items()})
+
+
+def judge_step(name: str, quantity: Quantity, got: Array, step: int) -> Figure:
+    """The figure of one quantity of a step of ``expected_steps``."""
+    rows = _by_slice(name, quantity.scale)
+    allowed = rows[:, 0] if rows.size else np.zeros(len(rows))
+    with np.errstate(all="ignore"):
+        return judge_slices(name, quantity, allowed, got, step)[0]
+
+
 def judge_end_to_end(
     chain: Chain, x: Array, grad_output: Array, mode: Mode, *, got: Mapping[str, Array], key: str
 ) -> EndToEnd:
@@ -158,30 +226,44 @@ def judge_end_to_end(
 
 def _figure(name: str, exact: Quantity, draws: list[Array], got: Array) -> tuple[Figure, float | None]:
     """The worst slice of one quantity, and the share of its signal that may be wrong unseen."""
+    return judge_slices(name, exact, allowed_norms(name, exact, draws), got)
+
+
+def allowed_norms(name: str, exact: Quantity, draws: Sequence[Array]) -> Array:
+    """The error that each slice of a quantity may have, in the 2-norm: (slices,)."""
+    slices = _by_slice(name, exact.value)
+    spread = np.sqrt(np.mean([_norm(_by_slice(name, draw) - slices) ** 2 for draw in draws], axis=0))
+    allowed: Array = FACTOR * spread
+    return allowed
+
+
+def judge_slices(name: str, exact: Quantity, allowed: Array, got: Array, step: int = 0) -> tuple[Figure, float | None]:
+    """The worst slice of one quantity, and the share of its signal that may be wrong unseen.
+
+    allowed: (slices,), as ``allowed_norms`` gives it.
+    """
     if got.shape != exact.value.shape:
-        return _wrong(name, f"shape {list(got.shape)}", f"shape {list(exact.value.shape)}"), None
+        return _wrong(name, f"shape {list(got.shape)}", f"shape {list(exact.value.shape)}", step), None
     if got.dtype != STORAGE[exact.stored]:
-        return _wrong(name, f"dtype {got.dtype}", f"dtype {exact.stored}"), None
+        return _wrong(name, f"dtype {got.dtype}", f"dtype {exact.stored}", step), None
     if exact.stored == "int64":
         same = bool((got == exact.value).all())
         seen, wanted = str(got), str(exact.value)
-        return Figure(quantity=name, step=0, budget=None, got=seen, expected=wanted, ok=same, source="exact"), None
+        return Figure(quantity=name, step=step, budget=None, got=seen, expected=wanted, ok=same, source="exact"), None
     slices = _by_slice(name, exact.value)
     signal = _norm(slices)
-    spread = np.sqrt(np.mean([_norm(_by_slice(name, draw) - slices) ** 2 for draw in draws], axis=0))
-    allowed = FACTOR * spread
     error = _norm(_by_slice(name, got.astype(exact.value.dtype)) - slices)
     promised = np.isfinite(allowed)  # not where a layer is undetermined, or the signal is not finite
     ratio = np.where(promised, np.where(error == 0, 0, error / allowed), 0)
     ratio = np.where(promised & ~np.isfinite(error), np.inf, ratio)
     source = f"Monte Carlo, {DRAWS} draws"
     if not slices.size:
-        return Figure(quantity=name, step=0, budget=0.0, source=source), None
+        return Figure(quantity=name, step=step, budget=0.0, source=source), None
     where = int(np.argmax(ratio))
     finite = bool(np.isfinite(ratio[where]))
     figure = Figure(
         quantity=name,
-        step=0,
+        step=step,
         budget=float(ratio[where]) if finite else None,
         error=float(error[where]) if finite else None,
         allowed=float(allowed[where]) if promised[where] else None,
@@ -224,8 +306,8 @@ def _precision(reference: Reference) -> Precision:
     return found
 
 
-def _wrong(name: str, got: str, expected: str) -> Figure:
-    return Figure(quantity=name, step=0, budget=None, got=got, expected=expected, ok=False, source="structure")
+def _wrong(name: str, got: str, expected: str, step: int) -> Figure:
+    return Figure(quantity=name, step=step, budget=None, got=got, expected=expected, ok=False, source="structure")
 
 
 def _badness(figure: Figure) -> tuple[bool, float]:

@@ -13,14 +13,16 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import Literal
 
+import msgspec
 import numpy as np
 
 from conformance.captured import Captured
 from conformance.judge.between import between
 from conformance.judge.compare import compare
-from conformance.judge.verdict import describe
+from conformance.judge.words import describe
 from conformance.observation import Array
 from conformance.record import Figure
+from references.dropout import Dropout
 from references.expected import Expected, Reference
 from references.rounding import FORMATS, Class, precision
 
@@ -65,6 +67,15 @@ def judge_locally(captured: Sequence[Captured], labels: Mapping[str, Class] | No
 def judge_calls(captured: Sequence[Captured], labels: Mapping[str, Class] | None = None) -> tuple[LocalFinding, ...]:
     """Every call judged by itself, where a tensor between two calls cannot have changed, as in a graph."""
     return _worst_first([_judge_call(call, _label(call, labels or {})) for call in captured])
+
+
+def call_figures(call: Captured, label: Class, step: int) -> tuple[Figure, ...]:
+    """The figures of one call in one step, named by it; one that says why, where it cannot be judged."""
+    why = call.unjudged or _obstacle(call)
+    if why:
+        return (Figure(quantity=f"{call}", step=step, budget=None, got="not judged", expected=why, source="structure"),)
+    figures = _figures(call, _expected(call, label), label)
+    return tuple(msgspec.structs.replace(each, quantity=f"{call} {each.quantity}", step=step) for each in figures)
 
 
 def _worst_first(findings: Sequence[LocalFinding]) -> tuple[LocalFinding, ...]:
@@ -135,6 +146,8 @@ def _expected(call: Captured, label: Class) -> Expected:
     module, _, name = call.reference.partition(":")
     reference: Reference = getattr(import_module(module), name)(call.args, dtype, stored, precision(dtype, label))
     upstream = call.grad_output if call.grad_output is not None else np.zeros_like(call.arrays.get("output", call.x))
+    if isinstance(reference, Dropout) and "output" in call.arrays:
+        return reference.given(call.x, upstream, call.arrays, call.mode)  # by the mask that its output shows
     return reference.step(call.x, upstream, call.params, reference.initial(call.buffers), call.mode)
 
 

@@ -11,8 +11,12 @@ import msgspec
 from conformance.judge.allowance import tolerance_for
 from conformance.judge.compare import compare
 from conformance.judge.expectation import Expectation
+from conformance.judge.law import mask_figures
+from conformance.judge.network import is_local, network_figures, worst_of_each
 from conformance.judge.structure import compare_structure, expected_structure
+from conformance.judge.words import describe
 from conformance.observation import Observation, Raised
+from conformance.ops import OPS
 from conformance.record import Figure, Verdict
 from conformance.suite.case import Case, Divergence, Raises
 from references.rounding import Class
@@ -54,6 +58,8 @@ def judge(
         )
     figures = figures_of(case, expectation, observation, observes, "A")
     bad = [figure for figure in figures if not figure.ok]
+    if OPS[case.op].judged == "network" and not bad and all(figure.budget is None for figure in figures):
+        return Judgement("unsupported", f"{case.dtype} with kinks can be judged module by module alone", figures)
     if not bad:
         return _judge_agreement(figures, divergences)
     return _judge_deviation(case, expectation, observation, observes, figures, divergences)
@@ -71,6 +77,8 @@ def figures_of(
 
     variant: the definition to compare with, where it is not the op's own.
     """
+    if OPS[case.op].judged == "network":
+        return _figures_of_network(case, expectation, observation, observes, label)
     by_name: dict[str, list[Figure]] = {}
     structure = expected_structure(case)
     steps = expectation.steps_for(observation, label, variant)
@@ -94,8 +102,30 @@ def figures_of(
             by_name.setdefault(name, []).append(figure)
         for figure in compare_structure(structure, seen.structure, number):
             by_name.setdefault(figure.quantity, []).append(figure)
+    if OPS[case.op].judged == "law":
+        for figure in mask_figures(case, expectation.inputs, observation):
+            by_name.setdefault(figure.quantity, []).append(figure)
     worst = [_worst(steps) for steps in by_name.values()]
     return tuple(sorted(worst, key=_badness, reverse=True))
+
+
+def _figures_of_network(
+    case: Case, expectation: Expectation, observation: Observation, observes: tuple[str, ...], label: Class
+) -> tuple[Figure, ...]:
+    by_name: dict[str, list[Figure]] = {}
+    structure = expected_structure(case)
+    for figure in network_figures(case, expectation, observation, observes, label):
+        by_name.setdefault(figure.quantity, []).append(figure)
+    for number, seen in enumerate(observation.steps):
+        for figure in compare_structure(structure, seen.structure, number):
+            by_name.setdefault(figure.quantity, []).append(figure)
+    return tuple(worst_of_each(sorted(map(_worst, by_name.values()), key=_network_badness, reverse=True)))
+
+
+def _network_badness(figure: Figure) -> tuple[bool, bool, float]:
+    """Failing modules before what follows from them further on."""
+    bad, budget = _badness(figure)
+    return bad, bad and is_local(figure), budget
 
 
 def _badness(figure: Figure) -> tuple[bool, float]:
@@ -115,18 +145,6 @@ def _largest(sizes: list[float | None]) -> float | None:
     """The largest size; None stands for infinite."""
     finite = [size for size in sizes if size is not None]
     return max(finite) if len(finite) == len(sizes) else None
-
-
-def describe(figure: Figure) -> str:
-    """One figure in one sentence."""
-    place = f"step {figure.step} {figure.quantity}"
-    if figure.budget is None:
-        at = f" at {list(figure.index)}" if figure.index else ""
-        return f"{place}: got {figure.got}{at}, expected {figure.expected}"
-    return (
-        f"{place}: error {figure.budget:.3g} x allowed at {list(figure.index)}: got {figure.got}, "
-        f"expected {figure.expected} ({figure.ulps:.3g} ulp), {figure.exceeding} of {figure.size} values"
-    )
 
 
 # ---- exceptions -----------------------------------------------------------------------------------------------------
@@ -261,4 +279,4 @@ def _explains(
         claim = f"the {divergence.reference} definition" if divergence.reference else f"class {divergence.precision}"
         rest = f": {describe(beyond)}" if divergence.reference else ""
         return False, f"{where} claims {claim}, which this exceeds{rest}"
-    return figure.quantity in divergence.quantities and figure.source in ("structure", "exact"), ""
+    return figure.quantity in divergence.quantities and figure.source in ("structure", "exact", "law"), ""

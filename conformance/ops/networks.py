@@ -295,7 +295,7 @@ _RESIDUAL = (
     Argument("projection", ("bool",), False, "whether the shortcut is a 1x1 convolution with a norm"),
 )
 
-_MLP: tuple[Op, ...] = (
+NETWORKS: tuple[Op, ...] = (
     _network(
         "MLP",
         "mlp",
@@ -314,9 +314,6 @@ _MLP: tuple[Op, ...] = (
         _mlp_nodes,
         lambda args, shape: (*shape[:-1], int(args["hidden_channels"][-1])),
     ),
-)
-
-NETWORKS: tuple[Op, ...] = (
     _network(
         "LeNet",
         "lenet",
