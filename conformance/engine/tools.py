@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from conformance import backends
+from conformance.backends.toolchain import version_of
 from conformance.diagnose import Searches
 from conformance.engine.execute import Tools
 from conformance.engine.runtime import applicable
@@ -16,8 +17,14 @@ from conformance.observation import Array
 
 def devices() -> dict[str, str]:
     """What a headline must say about this machine's devices."""
-    missing = backends.load("torch-cuda").available()
+    missing = _no_cuda_by_its_version() or backends.load("torch-cuda").available()
     return {"cuda": f"none ({missing})" if missing else "present"}
+
+
+def _no_cuda_by_its_version() -> str | None:
+    """What torch would say if it was built without CUDA, which its version tells; importing torch takes seconds."""
+    version = version_of("torch")
+    return f"no CUDA device (torch {version})" if version.endswith("+cpu") else None
 
 
 def rounded(expectation: Expectation) -> tuple[dict[str, Array], ...]:
