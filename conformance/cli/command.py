@@ -15,6 +15,7 @@ from conformance.errors import ConformanceError, InternalError
 
 VERBS = {
     "run": "Run cases on backends and report.",
+    "check": "Check your own layer against the definition of an op.",
     "list": "List the cases, or explain where one comes from.",
     "explain": "Explain a topic or a mistake, with numbers of this machine.",
     "report": "Draw the report of a stored run again.",

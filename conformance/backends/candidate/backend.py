@@ -15,7 +15,7 @@ from conformance.backends.candidate.layers import Layer, ModuleLayer
 from conformance.backends.candidate.owned import FORWARD, ObjectLayer
 from conformance.backends.candidate.resolve import resolve
 from conformance.backends.candidate.signature import arguments_for, check_signature
-from conformance.backends.candidate.spec import Spec, read_spec
+from conformance.backends.candidate.spec import TOLD, USAGE, Spec, read_spec
 from conformance.backends.tensors import dtype_of
 from conformance.backends.torch_module import TorchModule
 from conformance.errors import ConformanceError, UsageError
@@ -23,11 +23,6 @@ from conformance.inputs import Inputs, StepInputs
 from conformance.observation import Observation, Raised, StepObservation, Unsupported
 from conformance.ops import OPS
 from conformance.suite.case import Case
-
-#: what ``available`` says first where a person must mend something, rather than find another machine
-USAGE = "the candidate cannot be used: "
-#: the name in ``structure`` of the first step under which it is told how the candidate was used
-TOLD = "candidate"
 
 
 class Candidate(TorchModule):

@@ -17,7 +17,8 @@ CALLED: Mapping[str, tuple[str, ...]] = {
     "weight": ("gamma", "scale", "g", "w", "kernel", "alpha", "gain", "weights"),
     "bias": ("beta", "offset", "shift", "b", "biases"),
     "running_mean": (
-        "moving_mean", "mean", "running_mu", "mu", "pop_mean", "moving_avg", "running_avg", "run_mean", "ema_mean", "rm",
+        "moving_mean", "mean", "running_mu", "mu", "pop_mean", "moving_avg", "running_avg", "run_mean", "ema_mean",
+        "rm",
     ),
     "running_var": (
         "moving_var", "moving_variance", "running_variance", "var", "variance", "rv", "pop_var", "sigma2", "run_var",
@@ -65,7 +66,7 @@ class Match:
         note = f"{self.own.role}, so missing from the state_dict" if self.own.role == "attribute" else ""
         shape = ""
         if self.own.shape not in (None, self.wanted.shape):
-            shape = f"shape {list(self.own.shape or ())} for {list(self.wanted.shape)}"
+            shape = "reshaped"
         said = ", ".join(part for part in (self.how if self.own.name != self.wanted.name else "", shape, note) if part)
         return f"{self.wanted.name} = {self.own.name}" + (f" ({said})" if said else "")
 

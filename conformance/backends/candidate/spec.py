@@ -10,6 +10,10 @@ from urllib.parse import parse_qsl, quote, urlencode
 from conformance.errors import UsageError
 
 PREFIX = "check:"
+#: what ``available`` says first where a person must mend something, rather than find another machine
+USAGE = "the candidate cannot be used: "
+#: the name in ``structure`` of the first step under which it is told how the candidate was used
+TOLD = "candidate"
 Kind = Literal["module", "factory", "function", "object", "autograd", "numpy"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ABOUT: Mapping[Kind, str] = {
@@ -73,7 +77,7 @@ def read_spec(text: str) -> Spec:
         found = f"{strange[0]}=" if strange else (f"as={kind}" if kind and kind not in KINDS else "no like=OP")
         raise UsageError(
             f"{text!r} is not the name of a candidate: {found}",
-            hint="such as: check:mykernels:BatchNorm2d?like=BatchNorm2d; there are as, map.NAME, device, only, backward",
+            hint="such as: check:mykernels:BatchNorm2d?like=BatchNorm2d; also as, map.NAME, device, only, backward",
         )
     return Spec(
         target=unquote(target),
