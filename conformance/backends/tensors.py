@@ -30,8 +30,13 @@ def to_array(tensor: torch.Tensor) -> Array:
 
 def memory(tensor: torch.Tensor) -> torch.Tensor:
     """A copy of all bytes of the storage under a tensor, those that a strided view skips included."""
+    return storage(tensor).clone()
+
+
+def storage(tensor: torch.Tensor) -> torch.Tensor:
+    """The bytes of the storage under a tensor, not copied."""
     everything = torch.empty(0, dtype=torch.uint8, device=tensor.device)
-    return everything.set_(tensor.detach().untyped_storage()).clone()
+    return everything.set_(tensor.detach().untyped_storage())
 
 
 def dtype_of(name: str) -> torch.dtype:

@@ -18,7 +18,7 @@ from conformance.backends import layouts
 from conformance.backends.capture import Recorder
 from conformance.backends.modules import Factory, arguments, build, factory_of, load_state
 from conformance.backends.seeds import seeded
-from conformance.backends.tensors import dtype_name, memory, shape_name, to_array, to_tensor
+from conformance.backends.tensors import dtype_name, memory, shape_name, storage, to_array, to_tensor
 from conformance.backends.training import Training
 from conformance.captured import Captured
 from conformance.inputs import Inputs, StepInputs
@@ -126,7 +126,7 @@ class TorchModule:
         self._wait()
         seconds = time.perf_counter() - started
 
-        modified = not all(map(torch.equal, before, (memory(x), memory(grad_output))))
+        modified = not all(map(torch.equal, before, (storage(x), storage(grad_output))))
         structure = {
             "dtype": dtype_name(output.dtype),
             "shape": shape_name(tuple(output.shape)),
