@@ -59,7 +59,8 @@ def judge(
     figures = figures_of(case, expectation, observation, observes, "A")
     bad = [figure for figure in figures if not figure.ok]
     if OPS[case.op].judged == "network" and not bad and all(figure.budget is None for figure in figures):
-        return Judgement("unsupported", f"{case.dtype} with kinks can be judged module by module alone", figures)
+        why = "in narrow formats, and with dropout, networks can be judged module by module alone"
+        return Judgement("unsupported", f"{why}, and this backend does not show its modules", figures)
     if not bad:
         return _judge_agreement(figures, divergences)
     return _judge_deviation(case, expectation, observation, observes, figures, divergences)

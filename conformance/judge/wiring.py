@@ -16,7 +16,7 @@ import numpy as np
 from conformance.captured import Captured
 from conformance.judge.compare import compare
 from conformance.observation import Array
-from conformance.ops import OPS, Node
+from conformance.ops import Node
 from conformance.ops.entry import INPUT
 from conformance.record import Figure
 from references.expected import Expected, Quantity
@@ -62,13 +62,12 @@ class Wiring:
         arrays: what the network returned: ``output`` and ``grad_input``.
         """
         returned = self._returned()
-        for node in self.nodes:
-            call = self.calls.get(node.key)
-            if node.op not in OPS or call is None or call.x is None:
-                continue
+        called = [(node, self.calls[node.key]) for node in self.nodes if node.key in self.calls]
+        for node, call in called:
             yield from self._same(f"{title(node)} input", self._value(node.inputs[0]), call.x)
-            yield from self._same(f"{title(node)} upstream gradient", _total(returned[node.key]), call.grad_output)
         yield from self._same("whole (network) output", self._value(self.nodes[-1].key), arrays.get("output"))
+        for node, call in called:
+            yield from self._same(f"{title(node)} upstream gradient", _total(returned[node.key]), call.grad_output)
         if wants_grad_input:
             yield from self._same("whole (network) grad_input", _total(returned[INPUT]), arrays.get("grad_input"))
 
@@ -129,7 +128,7 @@ class Wiring:
     def _same(self, name: str, expected: Sum, got: Array | None) -> Iterator[Figure]:
         terms = expected.complete
         if got is None or terms is None or not terms:
-            yield self._wrong(name, "nothing" if got is None else "something", str(expected))
+            yield self._wrong(name, "nothing" if got is None else self._recognised(got), str(expected))
         elif any(term.shape != got.shape or term.dtype != got.dtype for term in terms):
             yield self._wrong(name, f"{got.dtype.name} of shape {list(got.shape)}", str(expected))
         elif len(terms) == 1:
@@ -146,18 +145,16 @@ class Wiring:
 
     def _recognised(self, got: Array) -> str:
         """What a tensor is, that is not what it should be."""
-        for node in self.nodes:
-            call = self.calls.get(node.key)
-            if call is None:
-                continue
-            for words, array in (
-                ("output", call.arrays.get("output")),
-                ("input", call.x),
-                ("input gradient", call.arrays.get("grad_input")),
-                ("upstream gradient", call.grad_output),
-            ):
-                if array is not None and array.shape == got.shape and array.any() and _alike(array, got):
-                    return f"the {words} of {title(node)}"
+        known = [(node, self.calls[node.key]) for node in self.nodes if node.key in self.calls]
+        shown: list[tuple[str, Node, Array | None]] = [
+            *(("output", node, call.arrays.get("output")) for node, call in known),
+            *(("input", node, call.x) for node, call in known),
+            *(("input gradient", node, call.arrays.get("grad_input")) for node, call in known),
+            *(("upstream gradient", node, call.grad_output) for node, call in known),
+        ]
+        for words, node, array in shown:
+            if array is not None and array is not got and array.any() and _alike(array, got):
+                return f"the {words} of {title(node)}"
         return "another tensor"
 
     def _wrong(self, name: str, got: str, expected: str) -> Figure:
@@ -178,4 +175,5 @@ def _total(sums: Sequence[Sum]) -> Sum:
 
 def _alike(a: Array, b: Array) -> bool:
     """Bit for bit the same, but for the sign of a zero and the payload of a NaN."""
-    return a.dtype == b.dtype and a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())  # noqa: PLR0124 - NaN
+    same = a.dtype == b.dtype and a.shape == b.shape
+    return same and bool(((a == b) | (np.isnan(a) & np.isnan(b))).all())
