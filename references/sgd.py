@@ -15,11 +15,14 @@ Allowed errors, of one update of exactly these parameters and buffers, with U = 
 and [q] = u |q| + eta for rounding q on store:
 
 .. math::
-    \delta g' &= \delta g + [g] + U(2|\lambda p| + |g'|) + t \\
-    \delta b &= |1 - \tau|\,\delta g' + U(2|\mu b_0| + 2|(1 - \tau) g'| + |b|) + t \\
-    \delta d &= \delta g' + |\mu| (\delta b + [b]) + U(2|\mu b| + |d|) + t \text{ (nesterov)},
+    \delta g' &= \delta g + [g] + U(2|\lambda p| + |g'|) + [g'] + t \\
+    \delta b &= |1 - \tau|\,\delta g' + U(2|\mu b_0| + 2|(1 - \tau) g'| + |b|) + [\mu b_0] + t \\
+    \delta d &= \delta g' + |\mu| (\delta b + [b]) + U(2|\mu b| + |d|) + [d] + t \text{ (nesterov)},
     \quad \delta b + [b], \quad \delta g' \\
     \delta p &= \gamma\,\delta d + U(2|\gamma d| + |p|) + t
+
+The gradient comes in the dtype of the parameters, and the optimizer is a row of operations on tensors of that dtype
+(unless ``fused``), so g', :math:`\mu b_0` and d may be rounded to it in between.
 """
 
 from __future__ import annotations
@@ -70,7 +73,7 @@ class SGD:
         old, g = param.astype(p.reference), gradient.value.astype(p.reference)
         g, dg = self.decayed(old, g), gradient.scale + _on_store(g, self.param_dtype)
         if self.weight_decay:
-            dg = dg + U * (2 * np.abs(real(self.weight_decay) * old) + np.abs(g)) + t
+            dg = dg + U * (2 * np.abs(real(self.weight_decay) * old) + np.abs(g)) + _on_store(g, self.param_dtype) + t
         direction, dd = g, dg
         after = None
         if self.momentum:
@@ -79,10 +82,12 @@ class SGD:
             if before is not None:
                 entered, kept = np.abs(real(1 - self.dampening) * g), np.abs(real(self.momentum) * before)
                 db = abs(1 - self.dampening) * dg + U * (2 * kept + 2 * entered + np.abs(b)) + t
+                db = db + _on_store(kept, self.param_dtype)
             after = self._quantity(b, db, gradient)
             direction, dd = self.direction(g, b), db + _on_store(b, self.param_dtype)
             if self.nesterov:
                 dd = dg + self.momentum * dd + U * (2 * self.momentum * np.abs(b) + np.abs(direction)) + t
+                dd = dd + _on_store(direction, self.param_dtype)
         new = self.stepped(old, direction)
         d = self.lr * dd + U * (2 * self.lr * np.abs(direction) + np.abs(new)) + t
         return Updated(self._quantity(new, d, gradient), after)
