@@ -20,7 +20,7 @@ from conformance.judge.compare import compare
 from conformance.judge.end_to_end import judge_step
 from conformance.judge.expectation import Expectation
 from conformance.judge.local import call_figures
-from conformance.judge.wiring import Calls, Wiring, title
+from conformance.judge.wiring import Calls, Wiring
 from conformance.observation import Array, Observation, StepObservation
 from conformance.ops import OPS, Node
 from conformance.ops.entry import INPUT, Shape
@@ -114,12 +114,12 @@ class _Modules:
     def _local(self, node: Node, number: int, mode: Mode, calls: Calls, seen: StepObservation) -> Iterator[Figure]:
         call = calls.get(node.key)
         if call is None or call.x is None:
-            yield _wrong(title(node), number, "no call", "a call of this module")
+            yield _wrong(node.title, number, "no call", "a call of this module")
             return
         source, target = self._shapes[node.inputs[0]], self._shapes[node.key]
         if call.x.shape != source or call.x.dtype.name != self._case.dtype:
             found = f"{call.x.dtype.name} of shape {list(call.x.shape)}"
-            yield _wrong(f"{title(node)} input", number, found, f"{self._case.dtype} of shape {list(source)}")
+            yield _wrong(f"{node.title} input", number, found, f"{self._case.dtype} of shape {list(source)}")
             return
         upstream = call.grad_output
         if upstream is None or upstream.shape != target:  # the wiring tells
@@ -132,7 +132,7 @@ class _Modules:
             expected = reference.step(call.x, upstream, _own(self._inputs.params, node.name), state, mode)
         arrays = self._arrays(node, call.arrays, seen)
         for name, quantity in expected.quantities.items():
-            full = f"{title(node)} {name}"
+            full = f"{node.title} {name}"
             if name in arrays:
                 tolerance = tolerance_for(self._case, full)
                 yield compare(full, quantity, arrays[name], number, expected, self._label, tolerance)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import msgspec
+import numpy as np
 
 from conformance.judge.allowance import tolerance_for
-from conformance.judge.compare import compare
+from conformance.judge.compare import Compared, Pair, compare_all
 from conformance.judge.expectation import Expectation
 from conformance.judge.law import mask_figures
 from conformance.judge.network import is_local, network_figures, worst_of_each
@@ -80,32 +82,26 @@ def figures_of(
     """
     if OPS[case.op].judged == "network":
         return _figures_of_network(case, expectation, observation, observes, label)
-    by_name: dict[str, list[Figure]] = {}
+    by_name: dict[str, list[Figure | Compared]] = {}
     structure = expected_structure(case)
     steps = expectation.steps_for(observation, label, variant)
+    pairs = []
     for number, (expected, seen) in enumerate(zip(steps, observation.steps, strict=True)):
         for name, quantity in expected.quantities.items():
             if not expectation.wanted(name) or (observes and not name.startswith(observes)):
                 continue
             if name in seen.arrays:
                 tolerance = tolerance_for(case, name)
-                figure = compare(name, quantity, seen.arrays[name], number, expected, label, tolerance)
+                pairs.append(Pair(name, quantity, np.asarray(seen.arrays[name]), number, expected, label, tolerance))
             else:
-                figure = Figure(
-                    quantity=name,
-                    step=number,
-                    budget=None,
-                    got="nothing",
-                    expected="an array",
-                    source="structure",
-                    ok=False,
-                )
-            by_name.setdefault(name, []).append(figure)
+                by_name.setdefault(name, []).append(_nothing(name, number))
         for figure in compare_structure(structure, seen.structure, number):
             by_name.setdefault(figure.quantity, []).append(figure)
     if OPS[case.op].judged == "law":
         for figure in mask_figures(case, expectation.inputs, observation):
             by_name.setdefault(figure.quantity, []).append(figure)
+    for pair, compared in zip(pairs, compare_all(pairs), strict=True):
+        by_name.setdefault(pair.name, []).append(compared)
     worst = [_worst(steps) for steps in by_name.values()]
     return tuple(sorted(worst, key=_badness, reverse=True))
 
@@ -129,17 +125,27 @@ def _network_badness(figure: Figure) -> tuple[bool, bool, float]:
     return bad, bad and is_local(figure), budget
 
 
-def _badness(figure: Figure) -> tuple[bool, float]:
+def _nothing(quantity: str, step: int) -> Figure:
+    return Figure(
+        quantity=quantity, step=step, budget=None, got="nothing", expected="an array", source="structure", ok=False
+    )
+
+
+def _badness(figure: Figure | Compared) -> tuple[bool, float]:
     return not figure.ok, float("inf") if figure.budget is None and not figure.ok else figure.budget or 0.0
 
 
-def _worst(steps: list[Figure]) -> Figure:
-    worst = max(steps, key=_badness)
-    over = [step.relative for step in steps if not step.ok]
+def _worst(steps: Sequence[Figure | Compared]) -> Figure:
+    worst = _drawn_up(max(steps, key=_badness))
+    over = [_drawn_up(step).relative for step in steps if not step.ok]
     relative = _largest(over) if over else worst.relative
     return msgspec.structs.replace(
         worst, budgets=tuple(step.budget for step in steps) if len(steps) > 1 else (), relative=relative
     )
+
+
+def _drawn_up(step: Figure | Compared) -> Figure:
+    return step if isinstance(step, Figure) else step.figure()
 
 
 def _largest(sizes: list[float | None]) -> float | None:
@@ -246,8 +252,13 @@ def _by_claim(
     return tuple(
         figure
         for figure in figures_of(case, expectation, observation, observes, label, variant)
-        if figure.source != "structure" and (not divergence.quantities or figure.quantity in divergence.quantities)
+        if figure.source != "structure" and (not divergence.quantities or _names(divergence, figure))
     )
+
+
+def _names(divergence: Divergence, figure: Figure) -> bool:
+    """Quantities may hold wildcards, as in networks, where they name modules: ``* (LayerNorm) grad.*``."""
+    return any(fnmatchcase(figure.quantity, pattern) for pattern in divergence.quantities)
 
 
 def _explains(
@@ -260,8 +271,9 @@ def _explains(
 ) -> tuple[bool, str]:
     """Whether a divergence accounts for a figure that is over its allowance, and if nearly, what is in the way."""
     where = f"divergence {divergence.id} ({divergence.origin})"
-    if figure.quantity in divergence.size:
-        low, high = divergence.size[figure.quantity]
+    bounds = next((each for pattern, each in divergence.size.items() if fnmatchcase(figure.quantity, pattern)), None)
+    if bounds is not None:
+        low, high = bounds
         size = float("inf") if figure.relative is None else figure.relative
         if size > high:
             return False, f"{where} allows {high:g} of the data, this is {size:.3g}"
@@ -269,7 +281,7 @@ def _explains(
             return False, f"{where} declares at least {low:g} of the data, this is {size:.3g}: narrow its range"
         if divergence.precision is None:
             return True, ""
-    covered = not divergence.quantities or figure.quantity in divergence.quantities
+    covered = not divergence.quantities or _names(divergence, figure)
     if covered and figure.source != "structure" and (divergence.precision is not None or divergence.reference):
         again = _by_claim(divergence, case, expectation, observation, observes)
         # a class excuses one quantity by itself, a definition is met as a whole or not at all
@@ -280,4 +292,4 @@ def _explains(
         claim = f"the {divergence.reference} definition" if divergence.reference else f"class {divergence.precision}"
         rest = f": {describe(beyond)}" if divergence.reference else ""
         return False, f"{where} claims {claim}, which this exceeds{rest}"
-    return figure.quantity in divergence.quantities and figure.source in ("structure", "exact", "law"), ""
+    return _names(divergence, figure) and figure.source in ("structure", "exact", "law"), ""

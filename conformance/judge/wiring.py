@@ -64,10 +64,10 @@ class Wiring:
         returned = self._returned()
         called = [(node, self.calls[node.key]) for node in self.nodes if node.key in self.calls]
         for node, call in called:
-            yield from self._same(f"{title(node)} input", self._value(node.inputs[0]), call.x)
+            yield from self._same(f"{node.title} input", self._value(node.inputs[0]), call.x)
         yield from self._same("whole (network) output", self._value(self.nodes[-1].key), arrays.get("output"))
         for node, call in called:
-            yield from self._same(f"{title(node)} upstream gradient", _total(returned[node.key]), call.grad_output)
+            yield from self._same(f"{node.title} upstream gradient", _total(returned[node.key]), call.grad_output)
         if wants_grad_input:
             yield from self._same("whole (network) grad_input", _total(returned[INPUT]), arrays.get("grad_input"))
 
@@ -93,7 +93,7 @@ class Wiring:
                 whole = np.concatenate([part[0] for part in parts if part], axis=1)
             return Sum((whole,), (f"{' and '.join(map(str, given))} side by side",))
         call = self.calls.get(key)
-        return Sum((None if call is None else call.arrays.get("output"),), (f"the output of {title(node)}",))
+        return Sum((None if call is None else call.arrays.get("output"),), (f"the output of {node.title}",))
 
     def _returned(self) -> dict[str, list[Sum]]:
         """What comes back to each node, by key."""
@@ -108,7 +108,7 @@ class Wiring:
             else:
                 call = self.calls.get(node.key)
                 gradient = None if call is None else call.arrays.get("grad_input")
-                returned[node.inputs[0]].append(Sum((gradient,), (f"the input gradient of {title(node)}",)))
+                returned[node.inputs[0]].append(Sum((gradient,), (f"the input gradient of {node.title}",)))
         return returned
 
     def _split(self, node: Node, gradient: Sum, returned: dict[str, list[Sum]]) -> None:
@@ -154,19 +154,13 @@ class Wiring:
         ]
         for words, node, array in shown:
             if array is not None and array is not got and array.any() and _alike(array, got):
-                return f"the {words} of {title(node)}"
+                return f"the {words} of {node.title}"
         return "another tensor"
 
     def _wrong(self, name: str, got: str, expected: str) -> Figure:
         return Figure(
             quantity=name, step=self.step, budget=None, got=got, expected=expected, ok=False, source="structure"
         )
-
-
-def title(node: Node) -> str:
-    """A node as figures name it: ``features.3 (BatchNorm2d)``."""
-    again = f", call {node.call}" if node.call else ""
-    return f"{node.name} ({node.op}{again})"
 
 
 def _total(sums: Sequence[Sum]) -> Sum:

@@ -43,6 +43,12 @@ class Node:
     def key(self) -> str:
         return f"{self.name}#{self.call}" if self.call else self.name
 
+    @property
+    def title(self) -> str:
+        """As figures name it: ``features.3 (BatchNorm2d)``."""
+        again = f", call {self.call}" if self.call else ""
+        return f"{self.name} ({self.op}{again})"
+
 
 #: key of what goes into a network
 INPUT = ""

@@ -62,10 +62,7 @@ def _mlp_nodes(args: Args) -> tuple[Node, ...]:
 
 
 def _lenet_complete(args: Args, shape: Shape) -> dict[str, Any]:
-    done = from_shape("size", 3)(from_shape("in_channels", 1)(args, shape), shape)
-    if len(shape) == 4 and done["size"] < 16:
-        raise ValueError(f"LeNet takes images of at least 16x16, not {shape[2]}x{shape[3]}")
-    return done
+    return from_shape("size", 3)(from_shape("in_channels", 1)(args, shape), shape)
 
 
 def _conv(before: int, channels: int, kernel: int, **more: Any) -> Args:
@@ -88,6 +85,8 @@ def _lenet_nodes(args: Args) -> tuple[Node, ...]:
             (f"classifier.{place + 2}", "Sigmoid", {}),
         ]
 
+    if args["size"] < 16:
+        raise ValueError(f"LeNet takes images of at least 16x16, not of {args['size']}")
     side = (int(args["size"]) - 12) // 4
     return chain(
         [
@@ -106,6 +105,9 @@ def _lenet_nodes(args: Args) -> tuple[Node, ...]:
 
 def _residual(convolutions: Sequence[Args], out_channels: int, args: Args) -> tuple[Node, ...]:
     """Convolutions with a norm and an activation after each, and the shortcut added before the last activation."""
+    alike = args["in_channels"] == out_channels and args["stride"] == 1
+    if not alike and not args["projection"]:
+        raise ValueError("a shortcut that changes channels or size needs projection: true")
     nodes: list[Node] = []
     source = INPUT
     last = len(convolutions)
@@ -149,17 +151,6 @@ def _bottleneck_nodes(args: Args) -> tuple[Node, ...]:
         _conv(channels, 4 * channels, 1),
     ]
     return _residual(convolutions, 4 * channels, args)
-
-
-def _residual_complete(expansion: int) -> Callable[[Args, Shape], dict[str, Any]]:
-    def complete(args: Args, shape: Shape) -> dict[str, Any]:
-        done = from_shape("in_channels", 1)(args, shape)
-        alike = done["in_channels"] == expansion * done["channels"] and done["stride"] == 1
-        if not alike and not done["projection"]:
-            raise ValueError("a shortcut that changes channels or size needs projection: true")
-        return done
-
-    return complete
 
 
 def _strided(channels: int, args: Args, shape: Shape) -> Shape:
@@ -334,7 +325,7 @@ NETWORKS: tuple[Op, ...] = (
         "the residual block of ResNet-18: two 3x3 convolutions and a shortcut",
         _RESIDUAL,
         4,
-        _residual_complete(1),
+        from_shape("in_channels", 1),
         _basic_nodes,
         lambda args, shape: _strided(int(args["channels"]), args, shape),
     ),
@@ -344,7 +335,7 @@ NETWORKS: tuple[Op, ...] = (
         "the residual block of ResNet-50: 1x1, 3x3 and 1x1 convolutions and a shortcut",
         _RESIDUAL,
         4,
-        _residual_complete(4),
+        from_shape("in_channels", 1),
         _bottleneck_nodes,
         lambda args, shape: _strided(4 * int(args["channels"]), args, shape),
     ),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from conformance.ops import OPS
+from conformance.ops import OPS, Node
 from conformance.suite.case import Case, Divergence, Raises
 from conformance.suite.expand import Expansion
 from conformance.suite.positions import Document
@@ -122,9 +122,22 @@ def quantities_of(case: Case) -> set[str]:
             names |= {f"param.{name}" for name in op.parameters(case.args)}
             names |= {f"momentum.{name}" for name in op.parameters(case.args) if case.optimizer.momentum}
         names |= {f"buffer.{name}" for name in op.buffers(case.args)}
+        if op.nodes is not None:
+            names |= set(quantities_of_modules(op.nodes(case.args)))
     except Exception:  # noqa: BLE001 - arguments that must raise have no parameters to name
         return names
     return names
+
+
+def quantities_of_modules(nodes: Sequence[Node]) -> Iterator[str]:
+    """What is compared of each module inside of a network: ``conv1 (Conv2d) grad.weight``."""
+    for node in nodes:
+        if node.op not in OPS:
+            continue
+        layer = OPS[node.op]
+        yield from (f"{node.title} {name}" for name in ("input", "upstream gradient", "output", "grad_input"))
+        yield from (f"{node.title} grad.{name}" for name in layer.parameters(node.args))
+        yield from (f"{node.title} buffer.{name}" for name in layer.buffers(node.args))
 
 
 def quantity_problems(expansions: Sequence[Expansion]) -> Iterator[Problem]:
