@@ -22,7 +22,11 @@ from conformance.ops import OPS
 from conformance.suite.case import Case
 
 #: arguments that say which parameters and buffers there are; a function sees that from what it is handed
-_SEEN = ("affine", "elementwise_affine", "bias", "track_running_stats", "num_features", "num_channels")
+_SEEN = (
+    "affine", "elementwise_affine", "bias", "track_running_stats", "num_features", "num_channels", "in_features",
+    "out_features", "in_channels", "out_channels",
+)  # fmt: skip
+_SEEN_OF_WEIGHT = ("kernel_size",)
 
 
 class FunctionLayer:
@@ -143,10 +147,11 @@ class Call:
         flags = [name for name in TRAINING if name in names]
         besides = [names[0], "params", "buffers", *tensors, *flags]
         _refuse_strangers(function, parameters, [*besides, *case.args], case)
+        seen = (*_SEEN, *(_SEEN_OF_WEIGHT if "weight" in inputs.params else ()))
         matters = {
             name: value
             for name, value in case.args.items()
-            if name not in tensors and (name not in _SEEN or name in names or self._any_keyword)
+            if name not in tensors and (name in names or self._any_keyword or name not in seen)
         }
         self.arguments = arguments_for(_Signature(function, parameters), matters, case, besides)
         self._tensors, self._flags = tensors, flags

@@ -126,8 +126,18 @@ def library_of(candidate: Any) -> tuple[Library, str]:
 
 
 def _modules_named(candidate: Any) -> Iterator[str]:
-    for function in _functions(candidate):
+    """The modules that code names, and those that the functions beside it name, which it calls."""
+    waiting, seen = list(_functions(candidate)), set[int]()
+    while waiting:
+        function = waiting.pop()
+        if id(function) in seen:
+            continue
+        seen.add(id(function))
         names = {name for code in _codes(function.__code__) for name in code.co_names}
+        beside = (function.__globals__.get(name) for name in names)
+        waiting += [f for f in beside if isinstance(f, FunctionType) and f.__module__ == function.__module__]
+        if "astype" in names:  # tensors have no such method
+            yield "numpy"
         for name in names:
             value = function.__globals__.get(name)
             if isinstance(value, ModuleType):

@@ -56,8 +56,10 @@ class ObjectLayer:
         for m in self._held.matches:
             array = inputs.params[m.wanted.name] if m.wanted.role == "parameter" else inputs.buffers[m.wanted.name]
             kept = case.params if m.wanted.role == "parameter" else case.buffers
-            if kept != "default" or m.own.shape is None:
-                self._held.places.put(m.own.name, self._stored(array, m))
+            if kept == "default" and m.own.shape is not None:
+                own = self._held.places.get(m.own.name)
+                array = (own.detach().cpu().numpy() if isinstance(own, torch.Tensor) else own).astype(array.dtype)
+            self._held.places.put(m.own.name, self._stored(array, m))
 
     def _stored(self, array: Array, m: Any) -> Any:
         if isinstance(self._held.places.get(m.own.name), int) and array.shape == ():

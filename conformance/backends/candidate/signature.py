@@ -128,9 +128,10 @@ def adapter(accepts: Any, op: str, besides: Sequence[str] = ()) -> str:
         if name not in used and default is not ...
     ]
     signature = ", ".join(_parameter(argument.name, _default(argument)) for argument in arguments)
+    signature = f"*, {signature}" if signature else ""
     body = "\n".join([*guards, f"    return {title}(", *lines, "    )"])
     return (
-        f"# adapter.py\nfrom {home} import {title}\n\n\ndef adapter(*, {signature}):\n{body}\n\n"
+        f"# adapter.py\nfrom {home} import {title}\n\n\ndef adapter({signature}):\n{body}\n\n"
         f"# conformance check adapter.py:adapter --like {op}\n"
     )
 
