@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -164,7 +165,7 @@ class Summary:
             Unseen(name, quantity, agreed[name], self._where(name))
             for name, shown in deviating.items()
             for quantity in self._declared(name).get("quantities", ())
-            if quantity not in shown and shown
+            if shown and not any(fnmatchcase(each, quantity) for each in shown)
         ]
         return (*whole, *parts)
 
