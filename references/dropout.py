@@ -47,7 +47,7 @@ class Dropout(Layer):
     def mask(self, x: Array) -> Array:
         """A draw that depends on the data alone: True for what is kept, one per unit, shaped to broadcast with x."""
         shape = unit_shape(x.shape, self.unit_axes(x.shape))
-        seed = int.from_bytes(sha256(x.tobytes()).digest()[:8], "little")
+        seed = int.from_bytes(sha256(x.astype(np.float64).tobytes()).digest()[:8], "little")
         return np.random.Generator(np.random.PCG64(seed)).random(shape) >= self.p
 
     def factor(self) -> Any:

@@ -24,10 +24,16 @@ class Reshape(Layer):
     def shape(self, given: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(self.args["shape"])
 
+    def value(self, x: Array) -> Array:
+        return x.reshape(self.shape(x.shape))
+
+    def gradient(self, gy: Array, shape: tuple[int, ...]) -> Array:
+        return gy.reshape(shape)
+
     def quantities(self, x: Array, gy: Array, params: Mapping[str, Array], mode: Mode) -> dict[str, Quantity]:
         return {
-            "output": self.exact(x.reshape(self.shape(x.shape))),
-            "grad_input": self.exact(gy.reshape(x.shape)),
+            "output": self.exact(self.value(x)),
+            "grad_input": self.exact(self.gradient(gy, x.shape)),
         }
 
 

@@ -33,7 +33,9 @@ Array = NDArray[Any]
 class Pooling(Layer):
     """x: (N, C, H, W) or (C, H, W) and y alike; no parameters."""
 
-    padding_value = 0.0
+    def outside(self) -> float:
+        """What a window reads where there is no image."""
+        return 0.0
 
     def terms(self, shape: tuple[int, ...]) -> int:
         height, width = pair(self.args["kernel_size"])
@@ -55,7 +57,7 @@ class Pooling(Layer):
         batch = x if x.ndim == 4 else x[None]
         over = self.windows(x.shape)
         upstream = gy.reshape(*batch.shape[:2], over.outputs)
-        y, gx = self.pooled(over, over.gather(batch, self.padding_value), upstream)
+        y, gx = self.pooled(over, over.gather(batch, self.outside()), upstream)
         return {"output": _shaped(y, gy.shape), "grad_input": _shaped(gx, x.shape)}
 
     def pooled(self, over: Windows, patches: Array, gy: Array) -> tuple[Quantity, Quantity]:
@@ -66,12 +68,16 @@ class Pooling(Layer):
 class MaxPool2d(Pooling):
     """The largest element of each window; padding is never the largest."""
 
-    padding_value = -np.inf
+    def outside(self) -> float:
+        return -np.inf
+
+    def best(self, patches: Array) -> Array:
+        """The largest element of each window, NaN where there is one: (N, C, outputs)."""
+        return np.asarray(patches.max(axis=-1))
 
     def selected(self, patches: Array, inside: Array) -> Array:
         """Which element of each window is taken: (N, C, outputs)."""
-        best = patches.max(axis=-1, keepdims=True)  # NaN where there is one
-        first = np.argmax(inside & (patches == best), axis=-1)
+        first = np.argmax(inside & (patches == patches.max(axis=-1, keepdims=True)), axis=-1)
         unknown = np.isnan(patches)
         last = patches.shape[-1] - 1 - np.argmax(unknown[..., ::-1], axis=-1)
         return np.where(unknown.any(axis=-1), last, first)
@@ -80,29 +86,45 @@ class MaxPool2d(Pooling):
         """What goes back to each element of each window: (N, C, outputs, kernel)."""
         return np.where(chosen, gy[..., None], self.real(0))
 
+    def collect(self, over: Windows, back: Array) -> Array:
+        """The sum of what all windows give back: (N, C, H, W)."""
+        return over.spread(back)
+
     def pooled(self, over: Windows, patches: Array, gy: Array) -> tuple[Quantity, Quantity]:
         selected = self.selected(patches, over.inside)[..., None]
         chosen = np.arange(over.kernel) == selected
         times = over.spread(chosen.astype(self.precision.reference))
-        y = np.take_along_axis(patches, selected, axis=-1)[..., 0]
         p = self.precision
-        gx = over.spread(self.gradient(chosen, gy))
+        gx = self.collect(over, self.gradient(chosen, gy))
         sums = np.where(times > 1, over.spread(np.where(chosen, np.abs(gy)[..., None], 0)), self.real(0))
         most = int(times.max()) if times.size else 0
-        return self.exact(y), self.rounded(gx, p.U * p.A(most) * sums + np.where(times > 1, most * p.t, 0))
+        return self.exact(self.best(patches)), self.rounded(
+            gx, p.U * p.A(most) * sums + np.where(times > 1, most * p.t, 0)
+        )
 
 
 class AvgPool2d(Pooling):
     """The mean of each window, as ``count_include_pad`` and ``divisor_override`` count its elements."""
 
+    def override(self) -> int | None:
+        given = self.args["divisor_override"]
+        return None if given is None else int(given)
+
     def divisor(self, over: Windows) -> Array:
         """D of each window: (outputs,)."""
-        if self.args["divisor_override"] is not None:
-            return np.full(over.outputs, self.args["divisor_override"], self.precision.reference)
-        if not self.args["count_include_pad"]:
-            return over.inside.sum(axis=-1).astype(self.precision.reference)
+        override = self.override()
+        if override is not None:
+            return np.full(over.outputs, override, self.precision.reference)
+        return self.padded_size(over) if self.args["count_include_pad"] else self.image_size(over)
+
+    def image_size(self, over: Windows) -> Array:
+        """How many elements of each window lie in the image."""
+        return over.inside.sum(axis=-1).astype(self.precision.reference)
+
+    def padded_size(self, over: Windows) -> Array:
+        """How many lie in the image or its padding."""
         rows, columns = ((axis.places < axis.length + axis.after).sum(axis=-1) for axis in (over.rows, over.columns))
-        return (rows[:, None] * columns).reshape(-1).astype(self.precision.reference)
+        return np.asarray((rows[:, None] * columns).reshape(-1).astype(self.precision.reference))
 
     def mean(self, patches: Array, divisor: Array) -> Array:
         return np.asarray(patches.sum(axis=-1) / divisor)

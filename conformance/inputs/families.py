@@ -128,6 +128,18 @@ def _buffers(d: Draw) -> Array:
     return scale * (d.z + d.centre)
 
 
+def _nonzero(d: Draw) -> Array:
+    return d.scale * (0.5 + bits.uniform(f"{d.key}/size", d.z.shape)) * np.where(d.z < 0, -1.0, 1.0)
+
+
+def _special(d: Draw) -> Array:
+    stored = FORMATS[d.dtype]
+    sizes = [0.0, 1.0, np.inf, stored.max, stored.tiny, stored.eta, stored.u, 20.0, 100.0]
+    numbers = np.array([*sizes, *(-size for size in sizes), np.nan])
+    chosen: Array = numbers[(bits.uniform(f"{d.key}/special", d.z.shape) * numbers.size).astype(np.int64)]
+    return chosen
+
+
 def _shift_of(dtype: str) -> float:
     return {"bfloat16": 20.0, "float16": 100.0, "float32": 3e3}.get(dtype, 1e7)
 
@@ -158,4 +170,7 @@ GENERATORS: dict[str, Callable[[Draw], Array]] = {
     "f10-inf": lambda d: _with_one(d, np.inf),
     "f11-large-n": _large_n,
     "f12-buffers": _buffers,
+    "whole": lambda d: np.rint(2.0 * d.z),
+    "nonzero": _nonzero,
+    "special": _special,
 }

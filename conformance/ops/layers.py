@@ -226,7 +226,7 @@ def _dropout(name: str, ranks: tuple[int, ...]) -> Op:
         name,
         f"references.dropout:{name}",
         _P,
-        family="dropout",
+        family="dropout" if name == "Dropout" else "channel_dropout",
         ranks=ranks,
         judged="law",
         keeps_memory_format=("channels_last", "channels_last_3d"),

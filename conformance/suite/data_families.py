@@ -31,4 +31,7 @@ DATA: dict[str, str] = {
     "f10-inf": "scaled, with one infinity in one slice, which must not leak into the others",
     "f11-large-n": "scaled, with a sentinel of sqrt(n) std at both ends: index overflow, chunk joins",
     "f12-buffers": "scaled, with one slice whose variance is about eps: running statistics",
+    "whole": "small whole numbers, zeros of both signs among them: ties, and what happens at exactly 0",
+    "nonzero": "scaled, away from zero, so that every zero in the output was put there",
+    "special": "zeros of both signs, infinities, NaN, the smallest and the largest numbers of the storage format",
 }

@@ -40,7 +40,7 @@ def test_every_family_makes_numbers_of_every_dtype_for_every_geometry(case_of, d
             assert step.grad_output.flags.c_contiguous
             finite = np.isfinite(step.x.astype(np.float64)).all()
             overflows = dtype == "float16" and data == "shifted-1e5"
-            assert finite or overflows or data in {"f10-nan", "f10-inf"}
+            assert finite or overflows or data in {"f10-nan", "f10-inf", "special"}
 
 
 def test_normal_slices_are_all_alike(case_of):
@@ -166,3 +166,26 @@ def test_per_sample_scales_differ_within_a_channel_and_within_a_sample(case_of):
     spread = x.std(axis=2)
     assert (spread.max(axis=0) / spread.min(axis=0) > 1.5).all()
     assert (spread.max(axis=1) / spread.min(axis=1) > 1.5).all()
+
+
+def test_whole_numbers_are_small_and_many_of_them_are_equal_or_zero(case_of):
+    x = rows(case_of, "whole")
+    assert (x == np.rint(x)).all()
+    assert np.abs(x).max() <= 12
+    assert (x == 0).mean() > 0.1
+    assert {True, False} == set(np.signbit(x[x == 0]).tolist()), "zeros of both signs"
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_numbers_away_from_zero_stay_there_when_they_are_rounded(case_of, dtype):
+    x = rows(case_of, "nonzero", dtype)
+    assert np.abs(x).min() >= 0.15
+    assert {-1.0, 1.0} == set(np.sign(x).reshape(-1).tolist())
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_special_numbers_are_all_there(case_of, dtype):
+    x, stored = rows(case_of, "special", dtype), FORMATS[dtype]
+    for number in (0.0, 1.0, np.inf, -np.inf, stored.max, -stored.max, stored.tiny, stored.eta):
+        assert (x == number).any(), number
+    assert np.isnan(x).any()

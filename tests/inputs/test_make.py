@@ -56,6 +56,9 @@ GOLDEN = {
     "f10-inf": "91f28aa4806d",
     "f11-large-n": "3a3bb48eac15",
     "f12-buffers": "91420633b269",
+    "whole": "041997e9c620",
+    "nonzero": "adb9a77483be",
+    "special": "e696fb3ebf5c",
 }
 
 

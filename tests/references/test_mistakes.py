@@ -68,10 +68,11 @@ SHOWING = {
     "avg_pool": lambda case: case("AvgPool2d", (2, 3, 6, 5), data="scaled", kernel_size=3, stride=1, padding=1),
     "flatten": lambda case: case("Flatten", (4, 3, 2), data="scaled"),
     "dropout": lambda case: case("Dropout", (4, 5), data="scaled", p=0.3),
+    "channel_dropout": lambda case: case("Dropout2d", (4, 5, 2, 2), data="scaled", p=0.3),
 }
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", sorted(FAMILIES & {f for mistake in MISTAKES.values() for f in mistake.families}))
 def test_a_mistake_changes_its_reference_and_leaves_the_right_one_alone(family, case_of):
     case = SHOWING[family](case_of)
     inputs = make_inputs(case)
