@@ -82,26 +82,24 @@ def figures_of(
     """
     if OPS[case.op].judged == "network":
         return _figures_of_network(case, expectation, observation, observes, label)
-    by_name: dict[str, list[Figure | Compared]] = {}
+    found: list[Pair | Figure] = []
     structure = expected_structure(case)
     steps = expectation.steps_for(observation, label, variant)
-    pairs = []
     for number, (expected, seen) in enumerate(zip(steps, observation.steps, strict=True)):
         for name, quantity in expected.quantities.items():
             if not expectation.wanted(name) or (observes and not name.startswith(observes)):
                 continue
             if name in seen.arrays:
                 tolerance = tolerance_for(case, name)
-                pairs.append(Pair(name, quantity, np.asarray(seen.arrays[name]), number, expected, label, tolerance))
+                found.append(Pair(name, quantity, np.asarray(seen.arrays[name]), number, expected, label, tolerance))
             else:
-                by_name.setdefault(name, []).append(_nothing(name, number))
-        for figure in compare_structure(structure, seen.structure, number):
-            by_name.setdefault(figure.quantity, []).append(figure)
+                found.append(_nothing(name, number))
+        found += compare_structure(structure, seen.structure, number)
     if OPS[case.op].judged == "law":
-        for figure in mask_figures(case, expectation.inputs, observation):
-            by_name.setdefault(figure.quantity, []).append(figure)
-    for pair, compared in zip(pairs, compare_all(pairs), strict=True):
-        by_name.setdefault(pair.name, []).append(compared)
+        found += mask_figures(case, expectation.inputs, observation)
+    by_name: dict[str, list[Figure | Compared]] = {}
+    for compared in compare_all(found):
+        by_name.setdefault(compared.quantity, []).append(compared)
     worst = [_worst(steps) for steps in by_name.values()]
     return tuple(sorted(worst, key=_badness, reverse=True))
 
