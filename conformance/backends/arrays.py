@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import ml_dtypes
@@ -16,6 +17,11 @@ BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 def dtype_called(name: str) -> np.dtype[Any]:
     """The dtype of this name, ``bfloat16`` included."""
     return BFLOAT16 if name == "bfloat16" else np.dtype(name)
+
+
+@cache  # NumPy puts the name together anew each time
+def name_of(dtype: np.dtype[Any]) -> str:
+    return dtype.name
 
 
 def shape_name(shape: tuple[int, ...]) -> str:

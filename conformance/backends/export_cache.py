@@ -24,6 +24,7 @@ SWITCH_VARIABLE = "CONFORMANCE_CACHE"  # "off": neither read nor write
 LIMIT = 512 * 2**20  # bytes; about a hundred times what the shipped suite needs
 KEPT_SHARE = 0.8  # what is left after tidying up, so that not every file that is written tidies up again
 LOOKS = 64  # how many times the limit's worth of bytes may be written before the folder is looked through again
+FRESH = 3600.0  # seconds during which a file that was used need not be marked as used again
 ABANDONED = 3600.0  # seconds after which an unfinished file has lost its writer
 _MAGIC = b"conformance export 1\n"
 _SUFFIX = ".export"
@@ -47,22 +48,26 @@ class ExportCache:
     def __init__(self, folder: Path, limit: int = LIMIT) -> None:
         self.folder = folder
         self.limit = limit
+        self._folder = f"{folder}{os.sep}"
         self._unseen = limit  # bytes written since the folder was looked through; the first write looks
 
     def get(self, key: str) -> bytes | None:
         """What was put under the key, or None; a damaged file is removed, so that it is made anew."""
-        place = self._place(key)
+        place = f"{self._folder}{key[:2]}{os.sep}{key}{_SUFFIX}"  # the same as _place, without a path
         try:
-            data = place.read_bytes()
+            with open(place, "rb", buffering=0) as file:  # noqa: PTH123 - as above
+                data = file.read()
+                used = os.fstat(file.fileno()).st_mtime
         except OSError:
             return None
         payload = data[len(_MAGIC) + hashlib.sha256().digest_size :]
         if data[: len(data) - len(payload)] != _head(key, payload):
             with suppress(OSError):
-                place.unlink()
+                os.unlink(place)  # noqa: PTH108 - as above
             return None
-        with suppress(OSError):
-            os.utime(place)  # the least recently used go first
+        if abs(time.time() - used) > FRESH:
+            with suppress(OSError):
+                os.utime(place)  # the least recently used go first
         return payload
 
     def put(self, key: str, payload: bytes) -> None:
@@ -128,7 +133,9 @@ class ExportCache:
 
 def _head(key: str, payload: bytes) -> bytes:
     """The key is part of the digest: a file under another name is no answer either."""
-    return _MAGIC + hashlib.sha256(b"%s\n%s" % (key.encode(), payload)).digest()
+    digest = hashlib.sha256(key.encode() + b"\n")
+    digest.update(payload)
+    return _MAGIC + digest.digest()
 
 
 def _known(files: Iterator[Path]) -> Iterator[tuple[float, int, Path]]:

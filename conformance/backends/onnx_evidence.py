@@ -15,7 +15,7 @@ import onnx
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from conformance.backends.arrays import BFLOAT16, shape_name
+from conformance.backends.arrays import BFLOAT16, name_of, shape_name
 from conformance.observation import Array, Observation, StepObservation, Unsupported
 
 _LARGEST = 2**20  # elements; the reference evaluator is no runtime
@@ -83,7 +83,7 @@ def _passes(
 
 def observed(output: Array) -> StepObservation:
     """A step of which the output alone is seen."""
-    return StepObservation({"output": output}, {"dtype": output.dtype.name, "shape": shape_name(output.shape)})
+    return StepObservation({"output": output}, {"dtype": name_of(output.dtype), "shape": shape_name(output.shape)})
 
 
 def _evaluate(model: onnx.ModelProto, x: Array) -> Array:

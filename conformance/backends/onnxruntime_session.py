@@ -73,8 +73,13 @@ class Sessions:
         self._sessions[key] = made
         self._held += len(model)
         while len(self._sessions) > 1 and (len(self._sessions) > self._count or self._held > self._size):
-            self._held -= len(self._sessions.popitem(last=False)[0][0])
+            self._held -= len(self._drop())
         return made
+
+    def _drop(self) -> bytes:
+        """End the session that was not used for longest, which the runtime takes its time for."""
+        (model, _), _ = self._sessions.popitem(last=False)
+        return model
 
 
 def run_model(session: Loaded, x: Array) -> tuple[Array, float]:

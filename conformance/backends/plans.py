@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from conformance.backends.arrays import dtype_called
+from conformance.backends.arrays import dtype_called, name_of
 from conformance.backends.export_cache import ExportCache, standard_cache
 from conformance.backends.models import passing
 from conformance.backends.planned import Planned
@@ -60,8 +60,9 @@ class Plans:
 
     def __init__(self, *, disk: ExportCache | None = None, scope: str = "") -> None:
         self._disk = disk
-        self._scope = scope
+        self._scope = scope.encode()
         self._entries: OrderedDict[str, KeptPlan] = OrderedDict()
+        self._named: OrderedDict[int, tuple[Case, str]] = OrderedDict()  # by identity, of those seen last
 
     def known(self, case: Case) -> KeptPlan | None:
         """The plan that was last made for this case, for whatever inputs."""
@@ -105,8 +106,16 @@ class Plans:
         return KeptPlan(digest, steps)
 
     def _name(self, case: Case) -> str:
+        """A digest of everything that a case says; a case is asked for by each backend, and when it is prepared."""
+        seen = self._named.get(id(case))
+        if seen is not None and seen[0] is case:
+            return seen[1]
         text = msgspec.json.encode([getattr(case, field) for field in ("key", *_FIELDS)])
-        return hashlib.sha256(self._scope.encode() + text).hexdigest()
+        name = hashlib.sha256(self._scope + text).hexdigest()
+        self._named[id(case)] = case, name
+        if len(self._named) > _IN_MEMORY:
+            self._named.popitem(last=False)
+        return name
 
     def _get(self, name: str) -> KeptPlan | None:
         found = self._entries.get(name)
@@ -156,7 +165,7 @@ def _digest(case: Case, inputs: Inputs) -> str:
         if mode == "train" and case.optimizer is not None:
             given.append(("grad_output", each.grad_output))
     for name, array in given:
-        found.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        found.update(b"%s %s %r\n" % (name.encode(), array.dtype.str.encode(), array.shape))
         found.update(array.tobytes())
     return found.hexdigest()
 
@@ -165,7 +174,7 @@ def _kept(name: str, array: Array, given: Array | None) -> KeptTensor:
     data = array.tobytes()
     if given is not None and (given.dtype, given.shape, given.tobytes()) == (array.dtype, array.shape, data):
         return KeptTensor(name)
-    return KeptTensor(name, array.dtype.name, array.shape, data)
+    return KeptTensor(name, name_of(array.dtype), array.shape, data)
 
 
 def _arrays(kept: tuple[KeptTensor, ...], given: dict[str, Array]) -> dict[str, Array]:

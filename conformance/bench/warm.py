@@ -1,0 +1,163 @@
+"""Where the time of an ONNX run goes whose exports are all in the cache.
+
+Run as ``python -m conformance.bench.warm``.  Each part is the time of the processor between its beginning and its end,
+without the parts that it calls.  The cache is one of its own, filled first in worker processes, as by a run, so that a
+case that ends the process ends none of this.  Inputs count as outside of what the goal allows: onnxruntime, references
+and comparison.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from conformance.engine.bench import Bench, Teller
+from conformance.engine.execute import Tools
+from conformance.engine.messages import Assignment
+from conformance.engine.tools import standard
+from conformance.record import Record
+from conformance.suite.case import Case
+from conformance.suite.loader import load_suite
+
+BACKENDS = ("onnx-dynamo", "onnx-script")
+UNIT = 48  # cases that a worker is given at once
+INSIDE = ("onnxruntime", "reference", "comparison")
+_WORDS = {
+    "onnxruntime": "creating sessions and running them",
+    "reference": "values and error scales",
+    "comparison": "verdicts and figures",
+    "inputs": "parameters, buffers, data and upstream gradients",
+    "graphs": "finding, reading and binding them, and copies of arrays",
+    "rest": "records, conditions of divergences, everything else",
+}
+
+
+class Meter:
+    """Seconds of the processor by part; what one part calls of another counts for the other."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = defaultdict(float)
+        self._inner = [0.0]
+
+    def __call__(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def metered(*arguments: Any, **named: Any) -> Any:
+            start = time.process_time()
+            self._inner.append(0.0)
+            try:
+                return function(*arguments, **named)
+            finally:
+                took = time.process_time() - start
+                self.spent[part] += took - self._inner.pop()
+                self._inner[-1] += took
+
+        return metered
+
+
+def metered_tools(meter: Meter) -> Tools:
+    """The tools of a real run, with a clock on each part."""
+    tools = standard()
+    compare = meter("comparison", tools.judge)
+
+    def load(name: str) -> Any:
+        backend: Any = tools.load(name)
+        backend.run = meter("graphs", backend.run)
+        backend.prepare = meter("graphs", backend.prepare)
+        return backend
+
+    def judge(case: Any, expectation: Any, *others: Any) -> Any:
+        if case.raises is None:
+            meter("reference", expectation.steps)()  # the judge then finds it computed
+        return compare(case, expectation, *others)
+
+    return replace(tools, load=load, make_inputs=meter("inputs", tools.make_inputs), judge=judge)
+
+
+def meter_onnxruntime(meter: Meter) -> Callable[[], None]:
+    """Put a clock on sessions; the function that is returned takes it off."""
+    import onnxruntime
+
+    plain = onnxruntime.InferenceSession
+
+    class Metered(plain):  # type: ignore[misc, valid-type]
+        __init__ = meter("onnxruntime", plain.__init__)
+        run = meter("onnxruntime", plain.run)
+        run_with_ort_values = meter("onnxruntime", plain.run_with_ort_values)
+
+    def restore() -> None:
+        onnxruntime.InferenceSession = plain
+
+    onnxruntime.InferenceSession = Metered
+    return restore
+
+
+def warm(cases: Sequence[Case], divergences: Any, names: Sequence[str]) -> tuple[dict[str, float], list[Record]]:
+    """Seconds by part, and the records, of a run in this process whose cache is full."""
+    meter = Meter()
+    restore = meter_onnxruntime(meter)
+    try:
+        bench = Bench(names, metered_tools(meter), divergences, Teller())
+
+        def everything() -> list[Record]:
+            found: list[Record] = []
+            for first in range(0, len(cases), UNIT):
+                unit = [Assignment(case, tuple(names)) for case in cases[first : first + UNIT]]
+                found += bench.run(unit, prepare=True)
+            return found
+
+        records = meter("rest", everything)()
+    finally:
+        restore()
+    return dict(meter.spent), records
+
+
+def fill(folder: Path, names: Sequence[str]) -> set[tuple[str, str]]:
+    """Run the suite in worker processes over a cache in this folder; the pairs of which the worker died."""
+    from conformance.engine.store import read_run
+
+    wanted = [option for name in names for option in ("--backend", name)]
+    command = [sys.executable, "-m", "conformance", "run", "--exports", "all", *wanted, "--format", "json"]
+    environment = {**os.environ, "CONFORMANCE_CACHE_DIR": str(folder)}
+    subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=False)  # noqa: S603 - our own
+    done = read_run(folder / ".conformance" / "latest")
+    return {(record.key, record.backend) for record in done.records if record.verdict in ("crash", "timeout")}
+
+
+@click.command()
+@click.option("--cache", type=click.Path(path_type=Path), metavar="FOLDER", help="A cache to fill, or a full one.")
+@click.option("--every", default=1, metavar="N", help="Only every Nth case of the suite; 1.")
+def main(cache: Path | None, every: int) -> None:
+    """Measure a run of onnx-dynamo and onnx-script whose exports are all in the cache."""
+    with tempfile.TemporaryDirectory(prefix="conformance-warm-") as own:
+        folder = cache or Path(own)
+        folder.mkdir(parents=True, exist_ok=True)
+        deadly = fill(folder, BACKENDS)
+        os.environ["CONFORMANCE_CACHE_DIR"] = str(folder)
+        suite = load_suite()
+        keys = {key for key, _ in deadly}
+        cases = [case for case in suite.cases if "slow" not in case.marks and case.key not in keys][::every]
+        warm(cases[:UNIT], suite.divergences, BACKENDS)  # imports
+        spent, records = warm(cases, suite.divergences, BACKENDS)
+    total = sum(spent.values())
+    verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in Counter(r.verdict for r in records).most_common())
+    click.echo(f"{len(cases):,} cases, {len(records):,} records: {verdicts}")
+    click.echo(f"torch was {'' if 'torch' in sys.modules else 'not '}imported")
+    for part, words in _WORDS.items():
+        share = spent.get(part, 0.0)
+        click.echo(f"{part:<14}{share:8.2f} cpu s {share / total:7.1%}   {words}")
+    outside = total - sum(spent.get(part, 0.0) for part in INSIDE)
+    goal = "goal: under 10 %"
+    click.echo(f"outside of {', '.join(INSIDE)}: {outside / total:.1%} ({goal})")
+
+
+if __name__ == "__main__":
+    main()
