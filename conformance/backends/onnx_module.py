@@ -22,8 +22,10 @@ from conformance.backends.reasons import stated
 from conformance.backends.seeds import draws, seed_runtime
 from conformance.backends.state import bind, template
 from conformance.backends.toolchain import not_installed, versions_of
+from conformance.errors import UsageError
 from conformance.inputs import Inputs, make_inputs
-from conformance.observation import Array, Observation, Unsupported
+from conformance.observation import Array, Observation, StepObservation, Unsupported
+from conformance.ops import OPS
 from conformance.suite.case import Case
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ class OnnxModule:
             return "checks torch's own exception"
         if "int64" in (case.dtype, case.param_dtype):
             return "checks how torch treats integers"
+        if case.optimizer is not None and case.optimizer.implementation != "default":
+            return "checks torch's own implementation of the optimizer"
         if case.layout != "contiguous":
             return "onnxruntime arrays are always contiguous"
         return None
@@ -145,14 +149,28 @@ class OnnxModule:
             output, took = run_graph(self.graph(planned), planned.x, optimise=optimise, sessions=sessions)
             step = observed(output)
             step.arrays.update(planned.trained)
-            steps.append(step)
+            steps.append(step if OPS[case.op].nodes is None else self._opened(step, planned))
             seconds += took
         return Observation(tuple(steps), None, seconds)
+
+    def _opened(self, step: StepObservation, planned: Planned) -> StepObservation:
+        """The same step of a network, with every node of its graph as it was written, before any optimisation."""
+        from conformance.backends.onnx_capture import capture_onnx  # networks alone need it
+
+        model = self.model(planned)
+        try:
+            nodes = capture_onnx(model, {model.graph.input[0].name: planned.x})
+        except UsageError as error:
+            raise Unsupported(f"with all tensors as outputs: {error.message}") from error
+        return replace(step, nodes=tuple(node for node in nodes if node.kind != "Constant"))
 
     def investigate(self, failure: Failure) -> str:
         """Who lost the numbers: the exporter, the optimiser or a kernel; and the graph, for others to run."""
         case = failure.case
         planned = self._plans.of(case, failure.inputs)
+        ends = tuple(replace(step, nodes=()) for step in failure.observation.steps)
+        if OPS[case.op].nodes is not None and failure.agrees(Observation(ends)):
+            return "lost by a kernel of onnxruntime: nodes are judged as the graph was written, each from its own input"
         models, xs = [self.model(each) for each in planned], [each.x for each in planned]
         said = blame(
             models,

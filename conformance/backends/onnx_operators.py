@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import onnx
 
+from conformance.backends.onnx_joins import JOIN_READERS
 from conformance.backends.onnx_layers import LAYER_READERS
 from conformance.backends.onnx_meaning import Meaning
 from conformance.backends.onnx_normalisation import NORMALISATION_READERS
 from conformance.observation import Array, Unsupported
 
-_READERS = {**NORMALISATION_READERS, **LAYER_READERS}
+_READERS = {**NORMALISATION_READERS, **LAYER_READERS, **JOIN_READERS}
 
 
 def meaning_of(node: onnx.NodeProto, inputs: list[Array | None], opset: int) -> Meaning:

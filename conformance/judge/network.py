@@ -52,6 +52,14 @@ def network_figures(
                     yield _nothing(name, number)
 
 
+def is_judged(case: Case, observation: Observation) -> bool:
+    """Whether the figures of an observation, where none is bad, say that it is the network.
+
+    That every node of a graph computes what it says does not say that the graph is the network.
+    """
+    return end_to_end_holds(case) or all(step.modules for step in observation.steps)
+
+
 def is_local(figure: Figure) -> bool:
     """Whether a figure is of one module; a network as a whole has quantities without a title."""
     return " (" in figure.quantity

@@ -14,7 +14,7 @@ from conformance.judge.allowance import tolerance_for
 from conformance.judge.compare import Compared, Pair, compare_all
 from conformance.judge.expectation import Expectation
 from conformance.judge.law import mask_figures
-from conformance.judge.network import is_local, network_figures, worst_of_each
+from conformance.judge.network import is_judged, is_local, network_figures, worst_of_each
 from conformance.judge.structure import compare_structure, expected_structure
 from conformance.judge.words import describe
 from conformance.observation import Observation, Raised
@@ -60,7 +60,7 @@ def judge(
         )
     figures = figures_of(case, expectation, observation, observes, "A")
     bad = [figure for figure in figures if not figure.ok]
-    if OPS[case.op].judged == "network" and not bad and all(figure.budget is None for figure in figures):
+    if not bad and OPS[case.op].judged == "network" and not is_judged(case, observation):
         why = "in narrow formats, and with dropout, networks can be judged module by module alone"
         return Judgement("unsupported", f"{why}, and this backend does not show its modules", figures)
     if not bad:
