@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from importlib import import_module
 
-import msgspec
-
 from conformance.composition import build_network
 from conformance.ops import OPS
 from conformance.suite.case import Case, Optimizer
@@ -40,4 +38,4 @@ def build_reference(case: Case, label: Class = "A", *, of: type | None = None) -
 
 
 def _sgd(optimizer: Optimizer, case: Case, label: Class) -> SGD:
-    return SGD(**msgspec.structs.asdict(optimizer), param_dtype=case.param_dtype, label=label)
+    return SGD(**optimizer.formula, param_dtype=case.param_dtype, label=label)

@@ -59,6 +59,8 @@ class OnnxStep:
             return "checks how torch treats integers"
         if case.layout != "contiguous" or case.grad_layout != "contiguous":
             return "onnxruntime arrays are always contiguous"
+        if case.optimizer is not None and case.optimizer.implementation != "default":
+            return "checks torch's own implementation of the optimizer"
         if case.export.dynamic:
             return "a step is traced at the sizes of the case"
         return None

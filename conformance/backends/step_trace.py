@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
-import msgspec
 import torch
 from torch.optim.sgd import sgd
 
@@ -73,7 +72,7 @@ def update_of(optimizer: Optimizer | None) -> Update | None:
     """torch's own update, as a function of tensors that it leaves alone."""
     if optimizer is None:
         return None
-    arguments = msgspec.structs.asdict(optimizer)
+    arguments = optimizer.formula
 
     def update(params: Tensors, gradients: Tensors, momenta: Tensors) -> tuple[Tensors, Tensors]:
         after = {name: param.clone() for name, param in params.items()}

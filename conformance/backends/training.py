@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 import torch
 
 from conformance.backends.tensors import to_array
@@ -18,7 +17,7 @@ class Training:
         self._resets = frozenset(case.resets)
         self._optimizer: torch.optim.SGD | None = None
         if case.optimizer is not None:
-            self._optimizer = torch.optim.SGD(module.parameters(), **msgspec.structs.asdict(case.optimizer))
+            self._optimizer = torch.optim.SGD(module.parameters(), **case.optimizer.arguments)
 
     @property
     def updates(self) -> bool:

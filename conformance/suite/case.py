@@ -85,6 +85,17 @@ class Optimizer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dampening: float = 0.0
     weight_decay: float = 0.0
     nesterov: bool = False
+    implementation: Literal["default", "foreach", "fused"] = "default"  # which of torch's own
+
+    @property
+    def formula(self) -> dict[str, Any]:
+        """The arguments that say what is computed, by torch's names."""
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if name != "implementation"}
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What torch.optim.SGD is given."""
+        return self.formula | ({} if self.implementation == "default" else {self.implementation: True})
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -25,8 +25,8 @@ def optimizer_of(given: Mapping[str, Any] | None) -> Optimizer | None:
     """The optimizer that a mapping spells out, with 1 as 1.0, so that both make the same case."""
     if given is None:
         return None
-    numbers = {name: float(each) for name, each in given.items() if name != "nesterov"}
-    return Optimizer(**numbers, nesterov=bool(given.get("nesterov", False)))
+    exact: dict[str, Any] = {name: float(each) if type(each) is int else each for name, each in given.items()}
+    return Optimizer(**exact)
 
 
 def schedule_misfit(op: Op, args: Mapping[str, Any], fields: Mapping[str, Any]) -> str | None:

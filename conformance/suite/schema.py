@@ -72,6 +72,9 @@ class OptimizerEntry(_Strict, frozen=True, kw_only=True):
     dampening: Annotated[float, Meta(description="what the new gradient loses when it enters the buffer")] = 0.0
     weight_decay: Annotated[Positive, Meta(description="times the parameter, added to its gradient")] = 0.0
     nesterov: Annotated[bool, Meta(description="look ahead; needs momentum and no dampening")] = False
+    implementation: Annotated[
+        Literal["default", "foreach", "fused"], Meta(description="which of torch's own; the graphs have one alone")
+    ] = "default"
 
 
 class Fields(_Strict, frozen=True, kw_only=True):

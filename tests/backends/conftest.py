@@ -37,6 +37,7 @@ SHAPES = {
     "BasicBlock": (3, 4, 5, 6),
     "Bottleneck": (3, 16, 5, 6),
     "DenseBlock": (3, 4, 5, 6),
+    "FrozenTeacher": (4, 3, 5, 6),
 }
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 import torch
 
@@ -172,7 +171,7 @@ class ModuleProcedure(Procedure):
         self._module, self._held, self._resets = module, held, frozenset(case.resets)
         self._optimizer: torch.optim.SGD | None = None
         if case.optimizer is not None:
-            self._optimizer = torch.optim.SGD(self._own().values(), **msgspec.structs.asdict(case.optimizer))
+            self._optimizer = torch.optim.SGD(self._own().values(), **case.optimizer.arguments)
 
     def _own(self) -> dict[str, Any]:
         return {m.wanted.name: self._held.places.get(m.own.name) for m in self._held.by_role("parameter")}
