@@ -33,7 +33,7 @@ BACKENDS = ("onnx-dynamo", "onnx-script")
 UNIT = 48  # cases that a worker is given at once
 INSIDE = ("onnxruntime", "reference", "comparison")
 _WORDS = {
-    "onnxruntime": "creating sessions and running them",
+    "onnxruntime": "creating sessions, running and ending them",
     "reference": "values and error scales",
     "comparison": "verdicts and figures",
     "inputs": "parameters, buffers, data and upstream gradients",
@@ -83,10 +83,12 @@ def metered_tools(meter: Meter) -> Tools:
 
 
 def meter_onnxruntime(meter: Meter) -> Callable[[], None]:
-    """Put a clock on sessions; the function that is returned takes it off."""
+    """Put a clock on sessions, from their creation to their end; the function that is returned takes it off."""
     import onnxruntime
 
-    plain = onnxruntime.InferenceSession
+    from conformance.backends.onnxruntime_session import Sessions
+
+    plain, drop = onnxruntime.InferenceSession, Sessions._drop  # noqa: SLF001 - where sessions end
 
     class Metered(plain):  # type: ignore[misc, valid-type]
         __init__ = meter("onnxruntime", plain.__init__)
@@ -95,8 +97,10 @@ def meter_onnxruntime(meter: Meter) -> Callable[[], None]:
 
     def restore() -> None:
         onnxruntime.InferenceSession = plain
+        Sessions._drop = drop  # type: ignore[method-assign]  # noqa: SLF001 - as above
 
     onnxruntime.InferenceSession = Metered
+    Sessions._drop = meter("onnxruntime", drop)  # type: ignore[method-assign]  # noqa: SLF001 - as above
     return restore
 
 

@@ -1,0 +1,54 @@
+"""The bench of a run whose exports are all in the cache measures what it says it measures."""
+
+from __future__ import annotations
+
+import time
+
+import onnxruntime
+import pytest
+
+from conformance.bench.warm import INSIDE, Meter, warm
+
+
+def _busy(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_what_one_part_calls_of_another_counts_for_the_other():
+    meter = Meter()
+    inner = meter("inner", _busy)
+
+    def outer():
+        _busy(0.02)
+        inner(0.03)
+
+    meter("outer", outer)()
+    assert meter.spent["inner"] == pytest.approx(0.03, abs=0.01)
+    assert meter.spent["outer"] == pytest.approx(0.02, abs=0.01)
+
+
+def test_time_counts_where_something_raises_as_well():
+    meter = Meter()
+
+    def failing():
+        _busy(0.01)
+        raise ValueError
+
+    with pytest.raises(ValueError, match="^$"):
+        meter("part", failing)()
+    assert meter.spent["part"] >= 0.01
+
+
+def test_every_part_of_a_run_is_seen_and_the_runtime_is_left_as_it_was(case_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONFORMANCE_CACHE_DIR", str(tmp_path))
+    plain = onnxruntime.InferenceSession
+    cases = [case_of("LayerNorm", (4, 6), data="scaled", steps=("train", "eval"), key="0" * 12)]
+    began = time.process_time()
+    spent, records = warm(cases, {}, ("onnx-script",))
+    took = time.process_time() - began
+    assert [record.verdict for record in records] == ["pass"]
+    assert all(spent[part] > 0 for part in (*INSIDE, "inputs", "graphs", "rest"))
+    assert sum(spent.values()) == pytest.approx(took, rel=0.1)
+    assert onnxruntime.InferenceSession is plain
