@@ -31,36 +31,50 @@ class Witnesses:
         self._left = seconds
         self._expected: dict[str, tuple[Inputs, list[Expected]]] = {}
 
-    def against(self, name: str) -> str | None:
-        """A case that passed although this mistake would show in it; None where no case says so."""
+    def against(self, name: str, explained: Sequence[tuple[Case, frozenset[str]]] = ()) -> str | None:
+        """Who speaks against a mistake: a case that passed, or that others explain, although it would show there.
+
+        explained: failing cases, each with the mistakes that explain all of it.
+        """
         mistake = MISTAKES.get(name)
         if mistake is None:
             return None
-        for case in self._cases:
+        others = [
+            (case, tuple(MISTAKES[each] for each in sorted(made) if each in MISTAKES)) for case, made in explained
+        ]
+        asked: list[tuple[Case, tuple[Mistake, ...]]] = [*((case, ()) for case in self._cases), *others]
+        for case, made in asked:
             if self._left <= 0:
                 return None
             if mistake not in candidates(case):
                 continue
             started = time.process_time()
-            shown = self._shows(case, mistake)
+            shown = self._shows(case, made, mistake)
             self._left -= time.process_time() - started
             if shown:
-                return case.id
+                return f"{case.id} " + ("is explained without it" if made else "passes")
         return None
 
-    def _shows(self, case: Case, mistake: Mistake) -> bool:
-        """Whether the mistake changes what it is made in: an output, a buffer or a gradient."""
+    def _shows(self, case: Case, made: tuple[Mistake, ...], mistake: Mistake) -> bool:
+        """Whether one mistake more changes what it is made in: an output, a buffer or a gradient."""
         inputs, right = self._of(case)
-        reference = build_reference(case, of=mistaken(reference_class(case.op), mistake))
-        state = reference.initial(inputs.buffers)
+        before, with_it = (
+            build_reference(case, of=mistaken(reference_class(case.op), *each)) for each in (made, (*made, mistake))
+        )
+        state = before.initial(inputs.buffers)
+        other_state = with_it.initial(inputs.buffers)
         with np.errstate(all="ignore"):
-            for given, mode, expected in zip(inputs.steps, case.steps, right, strict=True):
-                wrong = reference.step(given.x, given.grad_output, inputs.params, state, mode)
-                state = expected.state  # a layer that is right hands on what is right
-                for name, quantity in expected.quantities.items():
+            for number, (given, mode) in enumerate(zip(inputs.steps, case.steps, strict=True)):
+                try:
+                    one = before.step(given.x, given.grad_output, inputs.params, state, mode) if made else right[number]
+                    two = with_it.step(given.x, given.grad_output, inputs.params, other_state, mode)
+                except (ValueError, IndexError, ZeroDivisionError):
+                    return False
+                state = other_state = one.state  # a layer without it hands on what it has
+                for name, quantity in one.quantities.items():
                     if not name.startswith(way(mistake)) or (name == "grad_input" and not case.requires_grad):
                         continue
-                    if differs(quantity, wrong.quantities.get(name)):
+                    if differs(quantity, two.quantities.get(name)):
                         return True
         return False
 

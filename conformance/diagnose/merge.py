@@ -62,27 +62,27 @@ def says(name: str) -> str:
 def _cause(op: str, backend: str, group: Sequence[Record], cases: Mapping[str, Case], seconds: float) -> Cause:
     failing = [record for record in group if record.verdict in BAD]
     told = [(record, record.suspicion) for record in failing if record.suspicion is not None]
-    witnesses = Witnesses([cases[r.key] for r in group if r.verdict == "pass" and r.key in cases], seconds)
-    named, against = _named(told, witnesses)
+    passing = [cases[r.key] for r in group if r.verdict == "pass" and r.key in cases]
+    named, against = _named(told, cases, Witnesses(passing, seconds))
+    if not named:
+        named = _by_precision(told, passing)
     members = {name for entry in named for name in entry}
     explained = [_by(suspicion, members) for _, suspicion in told]
-    whole = [each for (_, suspicion), each in zip(told, explained, strict=True) if _whole(suspicion, each)]
-    faults = Counter(name for _, suspicion in told for name in suspicion.faults)
-    entries = (*named, *((name,) for name in STRUCTURAL if faults[name]))
     open_ones = [
         record for (record, suspicion), each in zip(told, explained, strict=True) if not _whole(suspicion, each)
     ]
-    facts = facts_in_common(open_ones, group, cases) if open_ones else ()
+    faults = {name for _, suspicion in told for name in suspicion.faults}
+    entries = (*named, *((name,) for name in STRUCTURAL if name in faults))
     return Cause(
         op=op,
         backend=backend,
         mistakes=entries,
         says={name: says(name) for entry in entries for name in entry},
-        cases=len(whole),
+        cases=len(told) - len(open_ones),
         failing=len(failing),
         values=sum(each.values for each in explained if each is not None),
         wrong=sum(suspicion.values for _, suspicion in told),
-        facts=(*against, *facts),
+        facts=(*against, *(facts_in_common(open_ones, group, cases) if open_ones else ())),
         limits=tuple(dict.fromkeys(suspicion.limit for _, suspicion in told if suspicion.limit)),
     )
 
@@ -95,33 +95,78 @@ def _whole(suspicion: Suspicion, explanation: Explanation | None) -> bool:
 
 
 def _by(suspicion: Suspicion, members: set[str]) -> Explanation | None:
-    """The explanation of a case that the named mistakes give."""
-    fitting = [each for each in suspicion.explanations if set(each.mistakes) <= members]
-    return max(fitting, key=lambda each: each.values, default=None)
+    """The explanation of a case that the named mistakes give, in whatever precision."""
+    fitting = [each for each in suspicion.explanations if _mistakes(each) <= members and (members or not each.mistakes)]
+    return max(fitting, key=lambda each: (not each.left, each.values), default=None)
+
+
+def _mistakes(explanation: Explanation) -> Set:
+    """The mistakes of an explanation, without the class of precision in which it holds."""
+    names = frozenset(explanation.mistakes)
+    return names - COARSER_SAYS.keys() or names
+
+
+def _by_precision(told: Sequence[tuple[Record, Suspicion]], passing: Sequence[Case]) -> tuple[tuple[str, ...], ...]:
+    """A class of precision that every failing case is in, where other dtypes pass."""
+    of_values = [(record, suspicion) for record, suspicion in told if suspicion.values]
+    names = {each.mistakes for _, suspicion in of_values for each in suspicion.explanations}
+    dtypes = {record.dtype for record, _ in of_values}
+    all_say_so = all(suspicion.explanations or not suspicion.searched for _, suspicion in of_values)
+    if len(names) == 1 and all_say_so and any(case.dtype not in dtypes for case in passing):
+        (name,) = names
+        return (name,) if name[0] in COARSER_SAYS else ()
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """A failing case, and the sets of mistakes that explain it equally well."""
+
+    record: Record
+    sets: tuple[Set, ...]
+
+
+def _evidence(told: Sequence[tuple[Record, Suspicion]]) -> list[_Evidence]:
+    """The cases that say most: wholly explained, in the full precision if there are such, else less exactly.
+
+    What explains a part of one case says little beside what explains all of another.
+    """
+    ranked: dict[int, list[_Evidence]] = {}
+    for record, suspicion in told:
+        ranks: dict[int, list[Set]] = {}
+        for each in suspicion.explanations:
+            names = frozenset(each.mistakes)
+            if not names <= COARSER_SAYS.keys():
+                rank = 2 if each.left else int(bool(names & COARSER_SAYS.keys()))
+                ranks.setdefault(rank, []).append(_mistakes(each))
+        if ranks:
+            best = min(ranks)
+            ranked.setdefault(best, []).append(_Evidence(record, tuple(ranks[best])))
+    return ranked[min(ranked)] if ranked else []
 
 
 def _named(
-    told: Sequence[tuple[Record, Suspicion]], witnesses: Witnesses
+    told: Sequence[tuple[Record, Suspicion]], cases: Mapping[str, Case], witnesses: Witnesses
 ) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
     """The mistakes that explain the failing cases, each with those that cannot be told from it, and what is against."""
-    offered = [suspicion.explanations for _, suspicion in told if suspicion.searched]
-    whole = [sets for each in offered if (sets := [frozenset(e.mistakes) for e in each if not e.left])]
-    partial = [sets for each in offered if (sets := [frozenset(e.mistakes) for e in each if e.left])]
-    alternatives = whole or partial  # what explains a part of one case says little beside what explains all of another
+    evidence = _evidence(told)
+    alternatives = [each.sets for each in evidence]
     chosen = _chosen(alternatives)
+    explained = [
+        (cases[each.record.key], one) for each, one in zip(evidence, chosen, strict=True) if each.record.key in cases
+    ]
     entries: list[tuple[str, ...]] = []
     against: list[str] = []
     for name in dict.fromkeys(name for one in chosen for name in sorted(one)):
-        entry = (name, *_same_as(name, chosen, alternatives))
         kept = []
-        for each in entry:
-            witness = witnesses.against(each)
+        for each in (name, *_same_as(name, chosen, alternatives)):
+            witness = witnesses.against(each, [pair for pair in explained if not pair[1] & {name, each}])
             if witness is None:
                 kept.append(each)
-            else:
+            elif (count := sum(name in one for one in chosen)) >= max(2, len(chosen) // 10):
                 against.append(
-                    f"where it fails the values are those of {each} ({says(each)}), "
-                    f"but {witness} passes, where that would show"
+                    f"in {count} of the cases the values are those of {each} ({says(each)}), "
+                    f"but {witness}, where that would show"
                 )
         if kept:
             entries.append(tuple(kept))

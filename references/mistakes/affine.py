@@ -6,7 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from references.mistakes.catalogue import BIASED, NORMS, Mistake
+from references.mistakes.catalogue import BIASED, NORMS, Mistake, right
+
+
+def _of_weight(wrong: Any) -> Any:
+    """affine() of a layer that has a weight; nobody adds 1 to a weight that is not there."""
+
+    def affine(self: Any, xh: Any, w: Any, b: Any) -> Any:
+        has_weight = self.args.get("affine", self.args.get("elementwise_affine", True))
+        return wrong(self, xh, w, b) if has_weight else right(self).affine(xh, w, b)
+
+    return affine
+
+
+def _of_both(wrong: Any) -> Any:
+    """affine() of a layer that has a weight and a bias."""
+
+    def affine(self: Any, xh: Any, w: Any, b: Any) -> Any:
+        return wrong(self, xh, w, b) if self.args.get("bias", True) else right(self).affine(xh, w, b)
+
+    return _of_weight(affine)
 
 
 def _neighbour(_self: Any, xh: Any, w: Any, b: Any) -> Any:
@@ -16,11 +35,11 @@ def _neighbour(_self: Any, xh: Any, w: Any, b: Any) -> Any:
 AFFINE = (
     Mistake(
         "bias-before-scale", "w (xh + b) in place of w xh + b", "output", BIASED,
-        {"affine": lambda _self, xh, w, b: w * (xh + b)},
+        {"affine": _of_both(lambda _self, xh, w, b: w * (xh + b))},
     ),
     Mistake(
         "weight-plus-one", "(1 + w) xh + b, the convention of libraries that initialise the weight with 0", "output",
-        NORMS, {"affine": lambda _self, xh, w, b: (1 + w) * xh + b},
+        NORMS, {"affine": _of_weight(lambda _self, xh, w, b: (1 + w) * xh + b)},
     ),
     Mistake("weight-ignored", "xh + b in place of w xh + b", "output", NORMS,
         {"affine": lambda _self, xh, _w, b: xh + b},
@@ -35,7 +54,7 @@ AFFINE = (
     ),
     Mistake(
         "weight-and-bias-swapped", "b xh + w: the two parameters in each other's place", "output", BIASED,
-        {"affine": lambda _self, xh, w, b: b * xh + w},
+        {"affine": _of_both(lambda _self, xh, w, b: b * xh + w)},
     ),
     Mistake(
         "weight-made-positive", "|w| xh + b: the sign of the weight is lost", "output", NORMS,

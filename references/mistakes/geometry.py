@@ -12,6 +12,16 @@ import numpy as np
 from references.mistakes.catalogue import CENTRED, NORMS, Mistake, right
 
 
+def _uncentred_again(_self: Any, x: Any, m: Any, *, constant: bool) -> Any:  # noqa: ARG001 - the method's signature
+    """x - m and no more: to centre a slice once more would mend a mean that is not its own."""
+    return x - m
+
+
+def _averaged(self: Any, values: Any) -> Any:
+    """per_channel() of statistics that are laid out at every element: buffers take their average."""
+    return right(self).per_channel(values.mean(axis=1, keepdims=True) if values.shape[1] > 1 else values)
+
+
 def _moments(self: Any, blocks: Any, axes: tuple[int, ...]) -> Any:
     """Mean and biased variance over some axes, laid out at every element."""
     m = blocks.mean(axis=axes, keepdims=True) if self.centred else np.zeros_like(blocks)
@@ -78,62 +88,65 @@ def _padded(self: Any, x: Any, fold: Any) -> Any:
     return m * share, v * share
 
 
+_LAID_OUT: dict[str, Any] = {"per_channel": _averaged, "centre": _uncentred_again}
+
 GEOMETRY = (
     Mistake(
         "statistics-over-everything", "one mean and variance for the whole tensor", "output", NORMS,
-        {"statistics": _over(_everything, (0,))},
+        {"statistics": _over(_everything, (0,)), "centre": _uncentred_again},
     ),
     Mistake(
         "batch-norm-per-pixel", "statistics over the batch alone: every pixel normalised by itself", "output",
-        ("batch_norm",), {"statistics": _over(_channel_sample_pixel, (1,))},
+        ("batch_norm",), {"statistics": _over(_channel_sample_pixel, (1,)), **_LAID_OUT},
     ),
     Mistake(
         "batch-norm-per-sample", "InstanceNorm in place of BatchNorm: each sample has its own statistics", "output",
-        ("batch_norm",), {"statistics": _over(_channel_sample_pixel, (2,))},
+        ("batch_norm",), {"statistics": _over(_channel_sample_pixel, (2,)), **_LAID_OUT},
     ),
     Mistake(
         "instance-norm-over-batch", "BatchNorm in place of InstanceNorm: samples share their statistics", "output",
-        ("instance_norm",), {"statistics": _over(_sample_channel_pixel, (0, 2))},
+        ("instance_norm",), {"statistics": _over(_sample_channel_pixel, (0, 2)), **_LAID_OUT},
     ),
     Mistake(
         "instance-norm-over-channels", "LayerNorm in place of InstanceNorm: channels share their statistics", "output",
-        ("instance_norm",), {"statistics": _over(_sample_channel_pixel, (1, 2))},
+        ("instance_norm",), {"statistics": _over(_sample_channel_pixel, (1, 2)), **_LAID_OUT},
     ),
     Mistake(
         "layer-norm-over-batch", "statistics over the leading axes in place of the trailing ones", "output",
-        ("layer_norm", "rms_norm"), {"statistics": _over(lambda _self, x, _fold: x.shape, (0,))},
+        ("layer_norm", "rms_norm"),
+        {"statistics": _over(lambda _self, x, _fold: x.shape, (0,)), "centre": _uncentred_again},
     ),
     Mistake(
         "layer-norm-over-last-axis", "only the last axis of a longer normalized_shape is reduced", "output",
-        ("layer_norm", "rms_norm"), {"statistics": _over(_row_and_last_axis, (2,))},
+        ("layer_norm", "rms_norm"), {"statistics": _over(_row_and_last_axis, (2,)), "centre": _uncentred_again},
     ),
     Mistake(
         "groups-interleaved", "group g takes channels g, g + G, g + 2G in place of neighbours", "output",
-        ("group_norm",), {"statistics": _over(_interleaved, (1, 3))},
+        ("group_norm",), {"statistics": _over(_interleaved, (1, 3)), "centre": _uncentred_again},
     ),
     Mistake(
         "groups-ignored", "one group of all channels, whatever num_groups says", "output", ("group_norm",),
-        {"statistics": _over(_per_sample, (1,))},
+        {"statistics": _over(_per_sample, (1,)), "centre": _uncentred_again},
     ),
     Mistake(
         "groups-of-one", "every channel is its own group", "output", ("group_norm",),
-        {"statistics": _over(_per_channel_of_group, (2,))},
+        {"statistics": _over(_per_channel_of_group, (2,)), "centre": _uncentred_again},
     ),
     Mistake(
         "tail-dropped", "the last element of each slice is left out of the statistics", "output", NORMS,
-        {"statistics": _on(lambda x: x[:, :-1])},
+        {"statistics": _on(lambda x: x[:, :-1]), "centre": _uncentred_again},
     ),
     Mistake(
         "tail-counted-twice", "the last element of each slice is counted twice", "output", NORMS,
-        {"statistics": _on(lambda x: np.concatenate([x, x[:, -1:]], axis=1))},
+        {"statistics": _on(lambda x: np.concatenate([x, x[:, -1:]], axis=1)), "centre": _uncentred_again},
     ),
     Mistake(
         "head-dropped", "the first element of each slice is left out of the statistics", "output", NORMS,
-        {"statistics": _on(lambda x: x[:, 1:])},
+        {"statistics": _on(lambda x: x[:, 1:]), "centre": _uncentred_again},
     ),
     Mistake(
         "padding-counted", "sums are divided by n rounded up to a multiple of 8", "output", NORMS,
-        {"statistics": _padded},
+        {"statistics": _padded, "centre": _uncentred_again},
     ),
     Mistake(
         "mean-of-the-neighbour", "the mean of another slice is subtracted", "output", CENTRED,

@@ -44,6 +44,36 @@ def _twice(self: Any, f: Any, state: Any, mode: Any) -> Any:
     return right(self).update(f, once, mode) if self.tracks and mode == "train" else once
 
 
+def _moved_twice(self: Any, f: Any, state: Any, mode: Any) -> Any:
+    once = right(self).update(f, state, mode)
+    if not self.tracks or mode != "train":
+        return once
+    before = once | {"num_batches_tracked": state["num_batches_tracked"]}
+    return right(self).update(f, before, mode)
+
+
+def _exchanged(state: Any) -> Any:
+    """The state with mean and variance in each other's place."""
+    if "running_mean" not in state:
+        return state
+    return state | {"running_mean": state["running_var"], "running_var": state["running_mean"]}
+
+
+def _handed_over_swapped(self: Any, f: Any, state: Any, mode: Any) -> Any:
+    if not self.tracks or mode != "train":
+        return right(self).update(f, state, mode)
+    return right(self).update(f, _exchanged(state), mode)
+
+
+def _from_zero(self: Any, buffers: Any) -> Any:
+    """initial() of a layer whose new buffers are zero: only those that are still as the constructor left them."""
+    state = right(self).initial(buffers)
+    fresh = all(not buffers[name].any() for name in ("running_mean", "num_batches_tracked") if name in buffers)
+    if fresh and "running_var" in buffers and (buffers["running_var"] == 1).all():
+        state["running_var"] = _value(state["running_var"], 0 * state["running_var"].value)
+    return state
+
+
 def _in_eval_too(self: Any, f: Any, state: Any, mode: Any) -> Any:
     if mode == "train" or not self.tracks:
         return right(self).update(f, state, mode)
@@ -109,6 +139,18 @@ RUNNING_BUFFERS = (
     ),
     Mistake("buffers-updated-twice", "one step moves the buffers twice", "buffer.running_mean", RUNNING,
             {"update": _twice}),
+    Mistake("buffers-moved-twice", "one step moves mean and variance twice and is counted once", "buffer.running_mean",
+            RUNNING, {"update": _moved_twice}),
+    Mistake(
+        "running-buffers-swapped", "running mean and variance are handed over in each other's place", "output", RUNNING,
+        {
+            "running_statistics": lambda self, fold, state, mode: right(self).running_statistics(
+                fold, _exchanged(state), mode),
+            "update": _handed_over_swapped,
+        },
+    ),
+    Mistake("running-var-from-zero", "the running variance of a new layer is 0 in place of 1", "output",
+            ("batch_norm",), {"initial": _from_zero}),
     Mistake("buffers-updated-in-eval", "eval mode moves the buffers too", "buffer.running_mean", RUNNING,
             {"update": _in_eval_too}),
     Mistake(

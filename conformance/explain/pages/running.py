@@ -123,4 +123,23 @@ RUNNING: dict[str, MistakePage] = {
         "running takes in the statistics of the last sample",
         "A loop over the samples that overwrites what it should average. A batch of one does not show it.",
     ),
+    "buffers-moved-twice": MistakePage(
+        "one step: r <- (1 - mu) r + mu m",
+        "one step: r <- (1 - mu) r + mu m, twice",
+        "The update stands in two places, in forward and in a hook, or in a forward pass that is run again under"
+        " activation checkpointing, while the counter is guarded. Momentum 0.1 then acts like 0.19.",
+    ),
+    "running-buffers-swapped": MistakePage(
+        "batch_norm(x, w, b, running_mean, running_var)",
+        "batch_norm(x, w, b, running_var, running_mean)",
+        "A function of many positional arguments is called with two of them in each other's place. Training outputs"
+        " are right, since they do not look at the buffers; evaluation divides by the root of a mean, which may be"
+        " negative.",
+    ),
+    "running-var-from-zero": MistakePage(
+        "a new layer: running_mean = 0, running_var = 1",
+        "a new layer: running_mean = 0, running_var = 0",
+        "Both buffers are made with the same call, as in several tutorials. The first steps then pull the variance"
+        " towards 0, and a layer that evaluates before it has trained divides by the root of eps.",
+    ),
 }
