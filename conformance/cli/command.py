@@ -18,6 +18,7 @@ VERBS = {
     "check": "Check your own layer against the definition of an op.",
     "list": "List the cases, or explain where one comes from.",
     "explain": "Explain a topic or a mistake, with numbers of this machine.",
+    "repro": "Write a script that shows a failure without conformance.",
     "report": "Draw the report of a stored run again.",
     "merge": "Join the parts of a run that were made with --shard.",
     "lint": "Say whether the cases could show a mistake at all.",

@@ -44,8 +44,12 @@ def command(topic: str | None, mine: str | None, width: int | None) -> int:
     from conformance.explain.mine import runner
 
     page, yours = make(name, runner(mine))
-    click.echo(drawn(page, yours, width=columns), nl=False)
     asked = [each for each in yours if each.asked]
     if not asked:
-        raise UsageError(f"no experiment of this page fits {mine}: {yours[0].failed}" if yours else f"{name} has none")
+        why = yours[0].failed if yours else "it has no experiment"
+        raise UsageError(
+            f"nothing on the page {name!r} can be asked of {mine}: {why}",
+            hint="conformance check writes the adapter for a class whose arguments have other names",
+        )
+    click.echo(drawn(page, yours, width=columns), nl=False)
     return 0 if all(each.agrees for each in asked) else 1

@@ -11,7 +11,7 @@ from conformance.explain.experiment import Experiment, seen_by, version_of
 from conformance.explain.page import Contrast, Formula, Seen, Yours
 from conformance.explain.trial import Runner
 from conformance.inputs import Inputs, StepInputs
-from conformance.observation import Observation
+from conformance.observation import Observation, Unsupported
 from conformance.suite.case import Case, Mode, Origin
 
 _P = 0.2
@@ -47,7 +47,10 @@ class Kept:
         return Contrast(self.what, self.right, self.wrong, (Seen(version_of("torch-cpu"), value),), 2.0**-24)
 
     def yours(self, run: Runner) -> Yours:
-        seen = run(_experiment(self.mode))
+        try:
+            seen = run(_experiment(self.mode))
+        except Unsupported as misfit:
+            return Yours(self.what, None, self.right, (), f"asked of Dropout: {misfit}", asked=False)
         if seen.raised is not None:
             return Yours(self.what, None, self.right, (), f"yours raised {seen.raised.type}: {seen.raised.message}")
         value = _kept(seen)

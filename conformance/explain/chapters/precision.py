@@ -54,7 +54,7 @@ def _stagnation() -> list[str]:
 
 def one_pass_variance() -> Chapter:
     page = MISTAKE_PAGES["one-pass-variance"]
-    x = [3000.0, 3001.0, 2999.0, 3000.5, 2999.5, 3002.0, 2998.0, 3000.0]
+    x = [3001.0, 3000.5, 2998.0, 3000.0, 2999.5, 3002.0, 3000.0, 2999.0]
     given = by_hand("LayerNorm", [[x]])
     square = float(np.mean(np.square(np.array(x))))
     return Chapter(
@@ -79,7 +79,7 @@ def one_pass_variance() -> Chapter:
                     given,
                     "output",
                     (0, 5),
-                    "LayerNorm of 3000 3001 2999 3000.5 2999.5 3002 2998 3000, the value for 3002",
+                    "LayerNorm of 3001 3000.5 2998 3000 2999.5 3002 3000 2999, the value for 3002",
                     (
                         f"y = (x - m) / sqrt(v + eps),  {page.right}",
                         "(3002 - 3000) / sqrt(1.3125 + 1e-5)",

@@ -1,0 +1,278 @@
+"""The part of a script that says what is right: the formula, inline, in float64.
+
+The number that it gives is compared with the reference's before anybody sees it; where a formula is not written here,
+or does not give the same, the script holds the expected number itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from conformance.judge.allowance import allowance
+from conformance.ops import OPS
+from conformance.reference import build_reference
+from conformance.repro.block import Block, joined
+from conformance.repro.fault import Fault
+from conformance.repro.given import run_block, spread, state_of, unfolded, variable
+from conformance.repro.sources import SOURCES
+from conformance.suite.case import Case
+from references.expected import Quantity, run
+from references.fold import Fold
+
+#: op family -> the lines that make ``expected``, an array, from the inputs; None where the quantity is not covered
+Writer = Callable[[Fault], Block | None]
+
+
+def expected_quantity(fault: Fault) -> Quantity:
+    """What the reference says, by which the fault was found."""
+    case, inputs = fault.case, fault.inputs
+    steps = run(
+        build_reference(case),
+        [(step.x, step.grad_output) for step in inputs.steps],
+        inputs.params,
+        inputs.buffers,
+        case.steps,
+    )
+    return steps[fault.last].quantities[fault.quantity]
+
+
+def definition_block(fault: Fault, given: Block) -> Block:
+    """What makes ``expected``; an array by the formula, or one number."""
+    assert fault.figure is not None
+    quantity = expected_quantity(fault)
+    index = fault.figure.index
+    writer = _WRITERS.get(OPS[fault.case.op].family)
+    if writer is not None and fault.case.optimizer is None and not fault.case.resets:
+        block = writer(fault)
+        if block is not None and _gives(given + block, quantity, index):
+            return block
+    return _number(fault, quantity)
+
+
+def _gives(block: Block, quantity: Quantity, index: tuple[int, ...]) -> bool:
+    """Whether the formula gives the reference's number, as far as the allowed error can tell."""
+    value = quantity.value[index]
+    found = np.asarray(run_block(block)["expected"])
+    if found.shape != quantity.value.shape:
+        return False
+    if np.isnan(value) or np.isinf(value):
+        return bool(np.isnan(found[index]) == np.isnan(value) and (np.isnan(value) or found[index] == value))
+    allowed = 1e-300 if quantity.stored == "int64" else float(allowance(quantity, "A").allowed[index])
+    return bool(abs(found[index] - value) <= 2e-4 * allowed)
+
+
+def _number(fault: Fault, quantity: Quantity) -> Block:
+    """The expected number itself, and where it comes from."""
+    assert fault.figure is not None
+    index = fault.figure.index
+    value = quantity.value[index]
+    block = Block()
+    if quantity.undetermined is not None and bool(quantity.undetermined[index]):
+        block.add(
+            "# The variance of this slice is below what rounding leaves of it, so that its value is not determined:",
+            "# all that is asked is a finite number within the allowance of this one, which sqrt(n) |w| + |b| bounds.",
+        )
+    else:
+        block.add(f"# {SOURCES.get(OPS[fault.case.op].family, 'the definition')}, computed in higher precision")
+    number = (
+        "np.nan"
+        if np.isnan(value)
+        else "np.inf"
+        if value == np.inf
+        else "-np.inf"
+        if value == -np.inf
+        else repr(float(value))
+    )
+    block.add(f"expected = {{{index!r}: {number}}}")
+    return block
+
+
+# ---- normalisation ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Geometry:
+    """How a normalisation layer lies on its input: what its lines of a script need to know.
+
+    axes: over which statistics run, of the input or, where it is not empty, of its ``view``.  shared: over which the
+    gradients of parameters are summed.
+    """
+
+    fold: Fold
+    axes: tuple[int, ...]
+    view: tuple[int, ...]
+    shared: tuple[int, ...]
+    centred: bool
+
+    def seen(self, name: str) -> str:
+        return f"{name}.reshape({', '.join(map(str, self.view))})" if self.view else name
+
+    def back(self, value: str) -> str:
+        return f"({value}).reshape(x.shape)" if self.view else value
+
+    def mean(self, value: str) -> str:
+        return f"{value}.mean({self.axes}, keepdims=True)"
+
+    def variance(self, x: str) -> str:
+        return self.mean(f"(({x} - m) ** 2)" if self.centred else f"({x}**2)")
+
+
+def _geometry(case: Case) -> _Geometry:
+    reference: Any = build_reference(case)
+    fold: Fold = reference.fold(case.shape)
+    family, rank = OPS[case.op].family, len(case.shape)
+    kept = {"batch_norm": (1,), "group_norm": (0, 1)}.get(family) or tuple(range(rank - _trailing(case)))
+    view = (case.shape[0], int(case.args["num_groups"]), -1) if family == "group_norm" else ()
+    axes = tuple(axis for axis in range(3 if view else rank) if axis not in kept)
+    shared = tuple(axis for axis in range(rank) if axis not in fold.parameter_axes)
+    return _Geometry(fold, axes, view, shared, family != "rms_norm")
+
+
+def _normalisation(fault: Fault) -> Block | None:
+    case, quantity = fault.case, fault.quantity
+    at = _geometry(case)
+    reference: Any = build_reference(case)
+    constant = not fault.training and bool(OPS[case.op].buffers(case.args))
+    block = Block(lines=[f"# {SOURCES[OPS[case.op].family]}"])
+    if constant or quantity.startswith("buffer."):
+        block += _moved(fault, at)
+        if quantity.startswith("buffer."):
+            block.add(f"expected = {quantity.removeprefix('buffer.')}")
+            return block
+    current = "x, gy" if fault.wants_gradient else "x"
+    if fault.history:
+        block.add(f"{current} = batches[-1]")
+    if case.dtype == "float64":
+        block.add(f"{current} = " + ", ".join(f"{name}.astype(np.longdouble)" for name in current.split(", ")))
+    if constant:
+        channel = ", ".join("-1" if axis in at.fold.parameter_axes else "1" for axis in range(len(case.shape)))
+        block.add(f"m, v = (t.reshape({channel}) for t in (running_mean, running_var))")
+    else:
+        block.add(*_statistics(at, at.seen("x")))
+    subtracts = at.centred or constant
+    block.add(f"s = 1 / np.sqrt(v + {reference.eps!r})")
+    x = at.seen("x")
+    block.add(f"xh = {at.back(f's * ({x} - m)' if subtracts else f's * {x}')}")
+    lines = _quantity_lines(fault, at, constant=constant)
+    block.add(*lines)
+    return block if lines else None
+
+
+def _statistics(at: _Geometry, x: str) -> list[str]:
+    mean = [f"m = {at.mean(x)}"] if at.centred else []
+    return [*mean, f"v = {at.variance(x)}"]
+
+
+def _quantity_lines(fault: Fault, at: _Geometry, *, constant: bool) -> list[str]:
+    """From xh to the quantity; nothing where it is none of these."""
+    state = state_of(fault)
+    w = spread("weight", at.fold) if "weight" in state else ""
+    b = spread("bias", at.fold) if "bias" in state else ""
+    xh = at.seen("xh")
+    less_mean = f" - {at.mean('g')}" if at.centred else ""
+    inner = f"s * (g{less_mean} - {xh} * {at.mean(f'(g * {xh})')})"
+    upstream = f"gy * {w}" if w else "gy"
+    return {
+        "output": ["expected = " + " + ".join(filter(None, (f"{w} * xh" if w else "xh", b)))],
+        "grad_input": [
+            f"g = {at.seen(f'({upstream})') if at.view and w else at.seen(upstream)}",
+            "expected = s * g" if constant else f"expected = {at.back(inner)}",
+        ],
+        "grad.weight": [f"expected = (gy * xh).sum({at.shared})"],
+        "grad.bias": [f"expected = gy.sum({at.shared})"],
+    }.get(fault.quantity, [])
+
+
+def _trailing(case: Case) -> int:
+    """How many trailing axes are normalised together, where it is trailing ones."""
+    if "normalized_shape" in case.args:
+        return len(case.args["normalized_shape"])
+    return int(case.op[-2])  # InstanceNorm2d: two
+
+
+def _moved(fault: Fault, at: _Geometry) -> Block:
+    """Running statistics after the steps that moved them."""
+    case = fault.case
+    block = Block()
+    state = state_of(fault)
+    channels = int(case.args["num_features"])
+    if "running_mean" not in state:
+        block.add(f"running_mean, running_var = np.zeros({channels}), np.ones({channels})")
+    exact = case.dtype == "float64"
+    if exact:
+        block.add("running_mean, running_var = (t.astype(np.longdouble) for t in (running_mean, running_var))")
+    includes_last = fault.quantity.startswith("buffer.") and fault.training
+    if not fault.history and not includes_last:
+        return block
+    n = at.fold.elements
+    samples = at.fold.slices // channels
+    per_channel = "ravel()" if samples == 1 else f"reshape({samples}, {channels}).mean(0)"
+    average = case.args["momentum"] is None
+    mu = "mu" if average or exact else repr(float(case.args["momentum"]))
+    x = "x.astype(np.longdouble)" if exact else "x"
+    body = ["count += 1", "mu = np.longdouble(1) / count"] if average else []
+    body += [
+        *_statistics(at, x),
+        f"running_mean = (1 - {mu}) * running_mean + {mu} * m.{per_channel}",
+        f"running_var = (1 - {mu}) * running_var + {mu} * v.{per_channel} * {n} / {n - 1}",
+    ]
+    if exact and not average:
+        block.add(f"mu = np.longdouble({float(case.args['momentum'])!r})")
+    if average:
+        count = state.get("num_batches_tracked")
+        block.add(f"count = {int(count) if count is not None else 0}")
+    if fault.history:
+        one = "x, gy" if fault.wants_gradient else "x"
+        block.add(f"for {one} in batches{'' if includes_last else '[:-1]'}:")
+        body = joined(body)
+    block.add(*body)
+    return block
+
+
+# ---- local response normalisation ------------------------------------------------------------------------------------
+
+
+def _local_response(fault: Fault) -> Block | None:
+    args = fault.case.args
+    size, alpha, beta, k = int(args["size"]), float(args["alpha"]), float(args["beta"]), float(args["k"])
+    block = Block()
+    block.add(
+        f"# {SOURCES['local_response_norm']}",
+        "def windowed(t, below, above):  # the sum over channels c - below .. c + above",
+        "    total = np.zeros_like(t)",
+        "    for at in range(-below, above + 1):",
+        "        low, high = max(0, -at), max(max(0, -at), min(t.shape[1], t.shape[1] - at))",
+        "        total[:, low:high] += t[:, low + at : high + at]",
+        "    return total",
+    )
+    if fault.case.dtype == "float64":
+        names = "x, gy" if fault.wants_gradient else "x"
+        block.add(f"{names} = " + ", ".join(f"{name}.astype(np.longdouble)" for name in names.split(", ")))
+    below, above = size // 2, (size - 1) // 2
+    block.add(f"a = {k!r} + {alpha!r} / {size} * windowed(x**2, {below}, {above})")
+    if fault.quantity == "output":
+        block.add(f"expected = x * a**-{beta!r}")
+    elif fault.quantity == "grad_input":
+        block.add(
+            f"reached = windowed(gy * x * a ** (-{beta!r} - 1), {above}, {below})",
+            f"expected = gy * a**-{beta!r} - 2 * {alpha!r} * {beta!r} / {size} * x * reached",
+        )
+    else:
+        return None
+    return block
+
+
+_WRITERS: dict[str, Writer] = {
+    "batch_norm": _normalisation,
+    "instance_norm": _normalisation,
+    "layer_norm": _normalisation,
+    "rms_norm": _normalisation,
+    "group_norm": _normalisation,
+    "local_response_norm": _local_response,
+}
+
+__all__ = ["definition_block", "expected_quantity", "unfolded", "variable"]

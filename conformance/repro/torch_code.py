@@ -1,0 +1,138 @@
+"""The part of a script that makes the layer in torch and, on torch's backends, runs it."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from conformance.backends.modules import arguments, factory_of
+from conformance.repro.block import Block
+from conformance.repro.fault import Fault
+from conformance.repro.given import state_of, variable
+from conformance.suite.case import Layout
+
+
+def layer_block(fault: Fault) -> Block:
+    """``layer``: the class of torch.nn with its arguments, its parameters and its buffers."""
+    case = fault.case
+    block = Block(imports={"import torch"})
+    block.add("torch.set_num_threads(1)")
+    device = _device(fault)
+    if device:
+        block.add(
+            "torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False",
+            "torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False",
+        )
+    to = f".to(torch.{case.param_dtype})" if case.param_dtype not in ("float32", "int64") else ""
+    to += ".cuda()" if device else ""
+    block.add(f"layer = torch.nn.{case.op}({_arguments(fault)}){to}")
+    state = state_of(fault)
+    if state:
+        items = ", ".join(f"{name!r}: {variable(name)}" for name in state)
+        strict = "" if _complete(fault, state) else ", strict=False"
+        block.add(f"state = {{{items}}}")
+        block.add(f"layer.load_state_dict({{name: torch.as_tensor(value) for name, value in state.items()}}{strict})")
+    return block
+
+
+def _complete(fault: Fault, state: dict[str, Any]) -> bool:
+    return set(state) == {*fault.inputs.params, *fault.inputs.buffers}
+
+
+def _arguments(fault: Fault) -> str:
+    """The arguments that are not the constructor's defaults, as torch takes them."""
+    case = fault.case
+    make = factory_of(case.op)
+    known = inspect.signature(make).parameters
+    given = {
+        name: value
+        for name, value in arguments(case, make).items()
+        if name not in known or known[name].default is inspect.Parameter.empty or value != known[name].default
+    }
+    return ", ".join(f"{name}={value!r}" for name, value in given.items())
+
+
+def _device(fault: Fault) -> str:
+    return ', device="cuda"' if fault.backend.name == "torch-cuda" else ""
+
+
+def tensor(name: str, fault: Fault, layout: Layout = "contiguous") -> str:
+    """An array of the script as the tensor that the layer is given."""
+    made = f"torch.tensor({name}, dtype=torch.{fault.case.dtype}{_device(fault)})"
+    if layout in ("channels_last", "channels_last_3d"):
+        return f"{made}.contiguous(memory_format=torch.{layout})"
+    return made if layout == "contiguous" else f"{layout}({made})"
+
+
+def layout_block(fault: Fault) -> Block:
+    """Functions that lay a tensor out otherwise, where the case does."""
+    block = Block()
+    used = {fault.case.layout, fault.case.grad_layout}
+    if "transposed" in used:
+        block.add(
+            "def transposed(t):  # the same values, with the axes in reverse order in memory",
+            "    return t.permute(*range(t.dim())[::-1]).contiguous().permute(*range(t.dim())[::-1])",
+        )
+    if "strided" in used:
+        block.add(
+            "def strided(t):  # the same values, in every other place of a larger tensor",
+            '    return t.new_full((*t.shape[:-1], 2 * t.shape[-1] + 1), float("nan"))[..., 1::2].copy_(t)',
+        )
+    return block
+
+
+def history_lines(fault: Fault) -> list[str]:
+    """The earlier training steps, which move the running statistics."""
+    if not fault.history:
+        return []
+    given = tensor("x", fault, fault.case.layout)
+    one = "x, _" if fault.wants_gradient else "x"
+    return [
+        "with torch.no_grad():",
+        f"    for {one} in batches[:-1]:  # training steps before, which move the running statistics",
+        f"        layer.train()({given})",
+    ]
+
+
+def current_lines(fault: Fault) -> list[str]:
+    if not fault.history:
+        return []
+    return [f"{'x, gy' if fault.wants_gradient else 'x'} = batches[-1]"]
+
+
+def mode(fault: Fault) -> str:
+    return f"layer.{'train' if fault.training else 'eval'}()"
+
+
+def step_lines(fault: Fault) -> list[str]:
+    """One step: ``y``, and gradients where they matter."""
+    case = fault.case
+    wants = fault.wants_gradient and case.requires_grad
+    grad = ".requires_grad_()" if case.requires_grad and case.dtype != "int64" else ""
+    lines = [f"t = {tensor('x', fault, case.layout)}{grad}"]
+    lines.append(f"y = {mode(fault)}(t)")
+    if wants or fault.quantity.startswith("grad"):
+        lines.append(f"y.backward({tensor('gy', fault, case.grad_layout)})")
+    return lines
+
+
+def run_block(fault: Fault) -> Block:
+    """``got``, an array of the quantity that is off."""
+    block = layout_block(fault)
+    block.add(*history_lines(fault), *current_lines(fault), *step_lines(fault))
+    block.add(f"got = {array(quantity_of(fault))}")
+    return block
+
+
+def quantity_of(fault: Fault) -> str:
+    """The tensor of the script that is the quantity."""
+    quantity = fault.quantity
+    kind, _, name = quantity.partition(".")
+    known = {"output": "y", "grad_input": "t.grad"}
+    if quantity in known:
+        return known[quantity]
+    return f'layer.get_parameter("{name}").grad' if kind == "grad" else f'layer.get_buffer("{name}")'
+
+
+def array(expression: str) -> str:
+    return f"{expression}.detach().cpu().double().numpy()"
