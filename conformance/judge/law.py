@@ -130,7 +130,7 @@ def _reference(case: Case, label: Class) -> Dropout:
     return reference
 
 
-def tests_of(case: Case) -> int:
+def mask_tests(case: Case) -> int:
     """How many tests of masks the case makes on one backend."""
     trains: Sequence[str] = [mode for mode in case.steps if mode == "train"]
     return 3 * len(trains) + len(trains) // 2 if 0 < case.args["p"] < 1 else 0
