@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from conformance.backends.candidate.resolve import HELD
 from conformance.backends.candidate.spec import KINDS, Kind, Spec
+from conformance.checking import session
 from conformance.checking.session import Findings, Wanted, carry_out
 from conformance.checking.wording import findings_text
 from conformance.engine.store import Store
@@ -44,6 +45,7 @@ def check(
     quick: bool = False,
     keyword: str = "",
     dtypes: tuple[str, ...] = (),
+    ids: tuple[str, ...] = (),
     case_files: tuple[str | Path, ...] = (),
     slow: bool = False,
     strict: bool = False,
@@ -62,6 +64,7 @@ def check(
     map: its own names of parameters and buffers to torch's, such as ``{"gamma": "weight"}``.
     backward: the gradient of a function on arrays, ``(grad_output, x, params, buffers, *, training, **args)``.
     only: "forward" leaves gradients alone.  quick: few cases, in which every value of every axis occurs.
+    keyword, dtypes, ids: only these cases.  case_files: files or folders of cases, in place of those that are shipped.
     strict: the memory format of the output, and what torch refuses, count too.
     in_process: no worker processes; that happens by itself where no other process can import the candidate.
     save: the folder that takes the smallest failing cases, as case files.
@@ -86,9 +89,10 @@ def check(
         )
         wanted = Wanted(
             spec=spec,
-            paths=tuple(map_paths(case_files)),
+            paths=tuple(str(file) for file in case_files),
             keyword=keyword,
             dtypes=dtypes,
+            ids=ids,
             slow=slow,
             quick=quick,
             strict=strict,
@@ -98,6 +102,7 @@ def check(
             shrink_seconds=shrink_seconds,
             save=Path(save) if save is not None else None,
             command="conformance.check",
+            tools=session.TOOLS,
         )
         findings = _carried_out(wanted)
     if findings.failures:
@@ -105,11 +110,6 @@ def check(
     if not findings.checked:
         raise NothingSelected("nothing was checked", hint=findings_text(findings))
     return findings
-
-
-def map_paths(files: tuple[str | Path, ...]) -> list[str]:
-    """The paths as text."""
-    return [str(file) for file in files]
 
 
 def _carried_out(wanted: Wanted) -> Findings:

@@ -15,6 +15,11 @@ USAGE = "usage"  # the source of a figure that tells how the candidate must be c
 MANNERS = ("memory_format", "state_dict")
 
 
+def remarks_of(figures: Sequence[Figure]) -> list[Figure]:
+    """The figures that only tell."""
+    return [figure for figure in figures if figure.source == REMARK]
+
+
 def decisive(figures: Sequence[Figure]) -> list[Figure]:
     """The figures over their allowance."""
     return [figure for figure in figures if not figure.ok and figure.source != REMARK]

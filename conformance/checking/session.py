@@ -16,7 +16,7 @@ from conformance.backends.candidate.spec import Spec
 from conformance.checking.commonality import common
 from conformance.checking.found import save
 from conformance.checking.quick import quick_set
-from conformance.checking.remarks import REMARK, USAGE, decisive, strict_record_figures
+from conformance.checking.remarks import USAGE, decisive, remarks_of, strict_record_figures
 from conformance.checking.shrink import Shrunk, Symptom, plainness, shrink, symptom_of
 from conformance.checking.trials import HereTrials, WorkerTrials
 from conformance.engine.limits import Limits, default_workers
@@ -63,6 +63,7 @@ class Wanted:
     shrink_seconds: float = 15.0
     save: Path | None = None
     command: str = ""
+    tools: str = TOOLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def carry_out(wanted: Wanted, store: Store, listener: Listener) -> Findings:
         workers=wanted.workers or default_workers(),
         in_process=bool(wanted.here),
         limits=_limits(wanted),
-        tools=TOOLS,
+        tools=wanted.tools,
     )
     header = Header(conformance=__version__, command=wanted.command, extra={"check": backend})
     try:
@@ -158,7 +159,7 @@ def carry_out(wanted: Wanted, store: Store, listener: Listener) -> Findings:
     if missing.startswith(UNUSABLE):
         raise UsageError(missing.removeprefix(UNUSABLE))
     records = tuple(_judged_strictly(record) if wanted.strict else record for record in done.records)
-    _refuse_misuse(wanted, records)
+    _refuse_misuse(wanted, records, cases)
     groups = _grouped(records, cases, suite, done)
     return Findings(wanted, done, records, cases, _shrunk(groups, wanted, cases), total, _remarks(records))
 
@@ -203,7 +204,7 @@ def _judged_strictly(record: Record) -> Record:
     return msgspec.structs.replace(record, verdict="fail", reason=reason, figures=figures)
 
 
-def _refuse_misuse(wanted: Wanted, records: Sequence[Record]) -> None:
+def _refuse_misuse(wanted: Wanted, records: Sequence[Record], cases: Sequence[Case]) -> None:
     """What no case can be run with is told once, in full.
 
     Raises:
@@ -213,19 +214,20 @@ def _refuse_misuse(wanted: Wanted, records: Sequence[Record]) -> None:
         told = next((figure.got for figure in record.figures if figure.source == USAGE), None)
         if told is not None:
             raise UsageError(told)
-    tried = [record for record in records if record.verdict not in ("unsupported", "missing")]
+    meant_to_raise = {case.id for case in cases if case.raises is not None}
+    tried = [r for r in records if r.verdict not in ("unsupported", "missing") and r.id not in meant_to_raise]
     signs = {symptom_of(record).sign for record in tried if record.verdict == "error"}
     if tried and len(signs) == 1 and all(record.verdict == "error" for record in tried):
         sign = signs.pop()
         if sign.endswith("in construction"):
             raise UsageError(
-                f"{wanted.spec.title} cannot be made in any of {len(tried)} cases: {tried[0].reason.split('; ')[0]}",
-                hint=f"make it work with the arguments of {wanted.spec.like}: {_call(tried[0], wanted)}",
+                f"{wanted.spec.title} cannot be set up in any of {len(tried)} cases: {tried[0].reason.split('; ')[0]}",
+                hint=f"make it work with the arguments of {wanted.spec.like}, such as {_call(tried[0], wanted, cases)}",
             )
 
 
-def _call(record: Record, wanted: Wanted) -> str:
-    case = next(case for case in _cases(wanted)[1] if case.id == record.id)
+def _call(record: Record, wanted: Wanted, cases: Sequence[Case]) -> str:
+    case = next(case for case in cases if case.id == record.id)
     given = ", ".join(f"{name}={value!r}" for name, value in case.args.items())
     return f"{wanted.spec.title}({given})"
 
@@ -286,7 +288,6 @@ def _remarks(records: Sequence[Record]) -> Counter[str]:
     """What is told of cases and decides nothing, and in how many."""
     found: Counter[str] = Counter()
     for record in records:
-        for figure in record.figures:
-            if figure.source == REMARK:
-                found.update(f"{figure.quantity}\t{line}" for line in figure.got.splitlines())
+        for figure in remarks_of(record.figures):
+            found.update(f"{figure.quantity}\t{line}" for line in figure.got.splitlines())
     return found

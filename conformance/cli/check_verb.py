@@ -13,6 +13,7 @@ from conformance.cli.output import check_writable
 from conformance.errors import UsageError
 
 FOUND = Path("cases/found")
+TOOLS = "conformance.checking.judging:tools"
 
 HELP = """Check your own layer against the definition of an op.
 
@@ -65,6 +66,7 @@ Exit codes: 0 it agrees   1 it does not   4 the candidate cannot be used   5 not
 @click.option(
     "-o", "--output", "target", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report here."
 )
+@click.option("--tools", default=TOOLS, hidden=True)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -90,6 +92,7 @@ def command(
     save: Path | None,
     no_save: bool,
     target: Path | None,
+    tools: str,
 ) -> int:
     check_writable(target)
     from conformance.backends.candidate.spec import Spec
@@ -122,6 +125,7 @@ def command(
         case_seconds=case_timeout,
         shrink_seconds=shrink,
         save=None if no_save else save or _folder(),
+        tools=tools,
         command=shlex.join(["conformance", *ctx.find_root().obj]),
     )
     progress = Progress()

@@ -242,20 +242,32 @@ class TailDropped(nn.Module):
         return xh.reshape(x.shape).to(x.dtype)
 
 
-class Crashes(TailDropped):
-    """Reads address 0 where the batch is empty."""
+class CrashesAndHangs(TailDropped):
+    """Reads address 0 where the batch is empty, and never ends on float64."""
 
     def forward(self, x):
         if x.numel() == 0:
             ctypes.string_at(0)
-        return layer_norm_module(self, x)
-
-
-class Hangs(TailDropped):
-    def forward(self, x):
         if x.dtype == torch.float64:
             time.sleep(1000)
         return layer_norm_module(self, x)
+
+
+class EpsOutside(TailDropped):
+    """1 / (sqrt(v) + eps)."""
+
+    def forward(self, x):
+        wide = x.double()
+        axes = axes_of(self.normalized_shape)
+        y = (wide - wide.mean(axes, keepdim=True)) / (wide.var(axes, unbiased=False, keepdim=True).sqrt() + self.eps)
+        return (y * self.weight.double() + self.bias.double()).to(x.dtype)
+
+
+class Unrefusing(TailDropped):
+    """Takes any shape."""
+
+    def forward(self, x):
+        return x * 1
 
 
 def layer_norm_module(module, x):
@@ -291,13 +303,6 @@ class NeverMade(nn.Module):
         raise ValueError("not today")
 
 
-class Stub(nn.Module):
-    def __init__(self, **args):
-        super().__init__()
-
+class Stub(TailDropped):
     def forward(self, x):
         raise NotImplementedError
-
-
-def broken_at_import():
-    raise RuntimeError

@@ -1,0 +1,66 @@
+"""What failing cases have in common."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.checking.commonality import common
+
+
+@pytest.fixture
+def grid(case_of):
+    """Cases in which shape, dtype and eps vary independently."""
+    return [
+        case_of("LayerNorm", (4, size), dtype, eps=eps, key=f"{size}{dtype}{eps}")
+        for size in (7, 16, 32, 33, 64, 96)
+        for dtype in ("float32", "float16", "bfloat16")
+        for eps in (1e-5, 1e-3)
+    ]
+
+
+def told(grid, fails):
+    return common([case for case in grid if fails(case)], [case for case in grid if not fails(case)])
+
+
+@pytest.mark.parametrize(
+    ("fails", "says"),
+    [
+        (lambda case: case.dtype == "float16", "all where dtype is float16, and no other case fails so"),
+        (lambda case: case.dtype != "float32", "all where dtype is not float32, and no other case fails so"),
+        (lambda case: case.args["eps"] == 1e-3, "all where args.eps is 0.001, and no other case fails so"),
+        (lambda case: case.shape[1] % 32, "all where channels is not a multiple of 32, and no other case fails so"),
+        (lambda case: case.shape[1] > 40, "all where channels > 33, and no other case fails so"),
+        (
+            lambda case: case.dtype == "float16" and case.shape[1] % 2,
+            "all where dtype is float16 and channels is odd, and no other case fails so",
+        ),
+    ],
+)
+def test_a_simple_condition_is_found(grid, fails, says):
+    assert told(grid, fails) == says
+
+
+def test_a_condition_that_some_passing_cases_meet_is_told_with_their_number(grid):
+    lucky = grid[2]
+    assert lucky.dtype == "float16"
+    text = told(grid, lambda case: case.dtype == "float16" and case is not lucky)
+    assert text == "all where dtype is float16, as also in 1 of the 25 that do not fail so"
+
+
+def test_nothing_is_said_of_one_case_or_of_all(grid):
+    assert told(grid, lambda case: case is grid[3]) == ""
+    assert told(grid, lambda case: True) == ""
+
+
+def test_nothing_is_said_where_nothing_simple_holds(grid):
+    scattered = {grid[0].key, grid[10].key, grid[17].key, grid[27].key}
+    assert told(grid, lambda case: case.key in scattered) == ""
+
+
+def test_train_and_eval_steps_are_told_in_words(case_of):
+    steps = [("train",), ("eval",), ("train", "eval"), ("eval", "eval")]
+    cases = [case_of("BatchNorm2d", (2, 3, 4, 5), steps=each, key=str(each)) for each in steps]
+    assert (
+        told(cases, lambda case: "train" in case.steps) == "all where there is a train step, and no other case fails so"
+    )
+    assert told(cases, lambda case: "train" not in case.steps).startswith("all where there is no train step")
