@@ -14,3 +14,11 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("nn-conformance")
+
+
+REFERENCES_LIMIT = 1 << 30  # bytes; several times what the shipped suite needs
+
+
+def references_folder() -> Path:
+    """Where results of references are kept on this machine."""
+    return cache_folder() / "references"

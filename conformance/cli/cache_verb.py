@@ -5,11 +5,13 @@ from __future__ import annotations
 import click
 
 from conformance.backends.export_cache import Contents, ExportCache, exports_folder
+from conformance.cache_folder import REFERENCES_LIMIT, references_folder
 
-HELP = """The exports that are kept between runs.
+HELP = """The exports, and the results of references, that are kept between runs.
 
-Exporting a layer takes far longer than running it, so every export is kept in a folder of this machine's own, under a
-digest of everything that it depends on. Set CONFORMANCE_CACHE_DIR to keep them elsewhere.
+Exporting a layer takes far longer than running it, and its reference longer than reading what it said. Both are kept in
+a folder of this machine's own, under a digest of everything that they depend on. A failure is never told from what was
+kept: its reference is computed anew. Set CONFORMANCE_CACHE_DIR to keep them elsewhere.
 
 \b
 Examples:
@@ -19,9 +21,17 @@ Examples:
 MIB = 2**20
 
 
-def _counted(contents: Contents) -> str:
-    noun = "export" if contents.entries == 1 else "exports"
-    return f"{contents.entries:,} {noun}, {contents.size / MIB:.1f} MiB"
+def _caches() -> tuple[tuple[str, ExportCache], ...]:
+    """What one entry is called, and where entries are."""
+    return (
+        ("export", ExportCache(exports_folder())),
+        ("reference result", ExportCache(references_folder(), REFERENCES_LIMIT)),
+    )
+
+
+def _counted(contents: Contents, noun: str) -> str:
+    plural = "" if contents.entries == 1 else "s"
+    return f"{contents.entries:,} {noun}{plural}, {contents.size / MIB:.1f} MiB"
 
 
 @click.group("cache", help=HELP)
@@ -31,19 +41,21 @@ def command() -> None:
 
 @command.command("info")
 def info() -> int:
-    """Say where the cache is, what it holds and how large it may grow."""
-    contents = ExportCache(exports_folder()).contents()
-    click.echo(f"folder      {contents.folder}")
-    click.echo(f"holds       {_counted(contents)}")
-    click.echo(f"limit       {contents.limit / MIB:,.0f} MiB; the least recently used go first")
-    if contents.unfinished:
-        click.echo(f"unfinished  {contents.unfinished} files, being written or left by a run that was killed")
+    """Say where the caches are, what they hold and how large they may grow."""
+    for noun, cache in _caches():
+        contents = cache.contents()
+        click.echo(f"folder      {contents.folder}")
+        click.echo(f"holds       {_counted(contents, noun)}")
+        click.echo(f"limit       {contents.limit / MIB:,.0f} MiB; the least recently used go first")
+        if contents.unfinished:
+            click.echo(f"unfinished  {contents.unfinished} files, being written or left by a run that was killed")
     return 0
 
 
 @command.command("clear")
 def clear() -> int:
-    """Remove every export; the next run makes them anew."""
-    before = ExportCache(exports_folder()).clear()
-    click.echo(f"removed {_counted(before)} from {before.folder}")
+    """Remove everything; the next run makes it anew."""
+    for noun, cache in _caches():
+        before = cache.clear()
+        click.echo(f"removed {_counted(before, noun)} from {before.folder}")
     return 0

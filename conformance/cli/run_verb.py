@@ -57,7 +57,9 @@ Examples:
 @click.option(
     "--case-timeout", type=click.FloatRange(min=0.1), default=60.0, metavar="SECONDS", help="Per case and backend; 60."
 )
-@click.option("--no-cache", is_flag=True, help="Export anew, and keep nothing of it for the next run.")
+@click.option(
+    "--no-cache", is_flag=True, help="Make everything anew, and keep nothing for the next run."
+)
 @click.option(
     "--memory", type=click.FloatRange(min=0.5), default=8.0, metavar="GIB", help="Memory that a worker may use; 8."
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from conformance.composition import build_network, end_to_end_holds
 from conformance.inputs import Inputs
 from conformance.judge.end_to_end import expected_steps
@@ -15,33 +18,63 @@ from references.procedure import Procedure
 from references.rounding import Class
 
 
-class Expectation:
-    """The expected steps of one case, computed when first asked for and kept."""
+class Memory(Protocol):
+    """Where expected steps may have been kept by an earlier run; see conformance.reference_cache."""
 
-    def __init__(self, case: Case, inputs: Inputs) -> None:
+    def key(self, case: Case, inputs: Inputs, label: Class, variant: str) -> str | None:
+        """What to ask for; None where nothing is kept."""
+
+    def get(self, key: str) -> list[Expected] | None:
+        """The steps, without their states; None where there are none."""
+
+    def put(self, key: str, steps: Sequence[Expected]) -> None:
+        """Keep them."""
+
+
+class Expectation:
+    """The expected steps of one case, computed when first asked for and kept.
+
+    ``remembered`` says whether any of them come from the memory, and not from the references just now.
+    """
+
+    def __init__(self, case: Case, inputs: Inputs, memory: Memory | None = None) -> None:
         self.case = case
         self.inputs = inputs
+        self.remembered = False
+        self._memory = memory
+        self._believes = True
         self._steps: dict[tuple[Class, str], list[Expected]] = {}
+
+    def doubt(self) -> None:
+        """Forget what was remembered, and compute everything from now on, in the memory's place too."""
+        self.remembered = self._believes = False
+        self._steps.clear()
 
     def steps(self, label: Class = "A", variant: str = "") -> list[Expected]:
         """One Expected per step, under a precision class and, where one is named, another definition of the op."""
-        if (label, variant) not in self._steps and end_to_end_holds(self.case):
-            self._steps[label, variant] = expected_steps(
-                build_network(self.case, label),
-                [(step.x, step.grad_output) for step in self.inputs.steps],
-                self.case.steps,
-                (self.inputs.params, self.inputs.buffers),
-                self.case.key,
-            )
         if (label, variant) not in self._steps:
-            self._steps[label, variant] = run(
-                build_reference(self.case, label, of=reference_class(self.case.op, variant)),
-                [(step.x, step.grad_output) for step in self.inputs.steps],
-                self.inputs.params,
-                self.inputs.buffers,
-                self.case.steps,
-            )
+            self._steps[label, variant] = self._recalled(label, variant)
         return self._steps[label, variant]
+
+    def _recalled(self, label: Class, variant: str) -> list[Expected]:
+        key = None if self._memory is None else self._memory.key(self.case, self.inputs, label, variant)
+        if self._memory is None or key is None:
+            return self._computed(label, variant)
+        found = self._memory.get(key) if self._believes else None
+        if found is not None:
+            self.remembered = True
+            return found
+        steps = self._computed(label, variant)
+        self._memory.put(key, steps)
+        return steps
+
+    def _computed(self, label: Class, variant: str) -> list[Expected]:
+        batches = [(step.x, step.grad_output) for step in self.inputs.steps]
+        params, buffers, modes = self.inputs.params, self.inputs.buffers, self.case.steps
+        if end_to_end_holds(self.case):
+            return expected_steps(build_network(self.case, label), batches, modes, (params, buffers), self.case.key)
+        reference = build_reference(self.case, label, of=reference_class(self.case.op, variant))
+        return run(reference, batches, params, buffers, modes)
 
     def steps_for(self, observation: Observation, label: Class = "A", variant: str = "") -> list[Expected]:
         """What is expected of the steps that a backend took.

@@ -14,7 +14,9 @@ def cache(tmp_path, monkeypatch) -> ExportCache:
 
 
 def test_info_says_where_and_how_much(call, cache):
-    assert "0 exports, 0.0 MiB" in call("cache", "info").out
+    said = call("cache", "info").out
+    assert "0 exports, 0.0 MiB" in said
+    assert "0 reference results, 0.0 MiB" in said
     cache.put("ab" * 32, bytes(3 * 2**20))
     ended = call("cache", "info")
     assert ended.code == 0
@@ -38,3 +40,11 @@ def test_clear_removes_everything_and_says_so(call, cache):
 
 def test_an_unknown_verb_of_the_cache_is_a_usage_error(call, cache):
     assert call("cache", "burn").code == 4
+
+
+def test_results_of_references_are_counted_and_cleared_too(call, cache):
+    kept = ExportCache(cache.folder.parent / "references")
+    kept.put("ab" * 32, bytes(2**20))
+    assert "1 reference result, 1.0 MiB" in call("cache", "info").out
+    assert "removed 1 reference result, 1.0 MiB" in call("cache", "clear").out
+    assert kept.contents().entries == 0
