@@ -56,6 +56,8 @@ def _formula(label: str, formula: Formula, show: Show, column: int, width: int) 
     yield from _row(label, formula.text, column, width)
     number = f"{formula.worked} = {show(formula.value)}" if formula.worked else show(formula.value)
     yield from _row("", number + (f"    ({formula.mistake})" if formula.mistake else ""), column, width)
+    if formula.hidden:
+        yield from _row("", "rounding may explain the difference: no test can tell it here", column, width)
 
 
 def _row(label: str, text: str, column: int, width: int) -> list[str]:

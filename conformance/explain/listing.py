@@ -19,6 +19,11 @@ def listing(width: int) -> str:
     for title, group in GROUPS.items():
         lines += ["", f"mistakes: {title}"]
         lines += textwrap.wrap(
-            "  ".join(group), width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+            "  ".join(group),
+            width,
+            initial_indent="  ",
+            subsequent_indent="  ",
+            break_on_hyphens=False,
+            break_long_words=False,
         )
     return "\n".join([*lines, "", "next: conformance explain TOPIC", ""])

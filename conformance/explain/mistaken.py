@@ -100,7 +100,7 @@ def _neighbours(name: str) -> list[str]:
         if name in group:
             others = [each for each in group if each != name]
             place = list(group).index(name)
-            return [*_TOPIC_OF.get(title, ()), *others[place : place + 2]]
+            return [*_TOPIC_OF.get(title, ()), *(others[place : place + 2] or others[-2:])]
     return []
 
 

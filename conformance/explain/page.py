@@ -10,12 +10,14 @@ class Formula:
     """A formula and its number.  mistake: the id of the mistake that it is; empty for the definition.
 
     worked: the arithmetic with numbers in it, without the result; empty where it is too long to be read.
+    hidden: rounding may explain the difference here, so that nothing can be told from this number.
     """
 
     text: str
     value: float
     worked: str = ""
     mistake: str = ""
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class Trial:
     what: the number in words, such as ``running_mean[0] after 1 training step``.
     right: the formula and its arithmetic.  wrong: mistake -> its arithmetic; its formula is that of its page.
     elsewhere: other backends, with the mistake whose formula they follow by their own definition, and why.
+    hidden: those mistakes whose difference rounding may explain here.
     others: the same question asked of other layers, for classes that take the arguments of one of those.
     """
 
@@ -47,6 +48,7 @@ class Trial:
     wrong: Mapping[str, str] = field(default_factory=dict)
     step: int = 0
     elsewhere: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
     others: Callable[[], Iterable[Trial]] = tuple
 
     def contrast(self) -> Contrast:
@@ -112,7 +114,9 @@ class Trial:
     def _mistaken(self, mistake: str, worked: str) -> Formula:
         value = defined(self.experiment, mistake)[self.step].quantities[self.quantity].value[self.index]
         page = MISTAKE_PAGES.get(mistake)
-        return Formula(page.wrong if page else MISTAKES[mistake].says, float(value), worked, mistake)
+        return Formula(
+            page.wrong if page else MISTAKES[mistake].says, float(value), worked, mistake, mistake in self.hidden
+        )
 
     def _at(self, seen: Observation) -> float:
         array: Any = seen.steps[self.step].arrays[self.quantity]
