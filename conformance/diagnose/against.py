@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from conformance.diagnose.known import KNOWN
 from conformance.diagnose.replica import way
 from conformance.diagnose.rerun import differs
 from conformance.diagnose.suspects import candidates
@@ -17,7 +18,7 @@ from conformance.power import usable
 from conformance.reference import build_reference, reference_class
 from conformance.suite.case import Case
 from references.expected import Expected
-from references.mistakes import MISTAKES, Mistake, mistaken
+from references.mistakes import Mistake, mistaken
 
 _CASES = 60
 
@@ -36,12 +37,10 @@ class Witnesses:
 
         explained: failing cases, each with the mistakes that explain all of it.
         """
-        mistake = MISTAKES.get(name)
+        mistake = KNOWN.get(name)
         if mistake is None:
             return None
-        others = [
-            (case, tuple(MISTAKES[each] for each in sorted(made) if each in MISTAKES)) for case, made in explained
-        ]
+        others = [(case, tuple(KNOWN[each] for each in sorted(made) if each in KNOWN)) for case, made in explained]
         asked: list[tuple[Case, tuple[Mistake, ...]]] = [*((case, ()) for case in self._cases), *others]
         for case, made in asked:
             if self._left <= 0:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from conformance.diagnose.against import Witnesses
 from conformance.diagnose.common import facts_in_common
+from conformance.diagnose.known import KNOWN
 from conformance.diagnose.structure import STRUCTURAL
 from conformance.diagnose.suspects import COARSER_SAYS
 from conformance.record import BAD, Cause, Explanation, Record, Suspicion
 from conformance.report.causes import lines_of
 from conformance.suite.case import Case
-from references.mistakes import MISTAKES
 
 #: CPU seconds that may be spent on asking the cases that pass, for one op on one backend
 SECONDS = 5.0
@@ -54,8 +54,8 @@ def diagnose(records: Iterable[Record], cases: Iterable[Case], *, seconds: float
 
 def says(name: str) -> str:
     """The sentence of a named mistake."""
-    if name in MISTAKES:
-        return MISTAKES[name].says
+    if name in KNOWN:
+        return KNOWN[name].says
     return STRUCTURAL.get(name) or COARSER_SAYS.get(name, "")
 
 
@@ -126,12 +126,9 @@ class _Evidence:
     sets: tuple[Set, ...]
 
 
-def _evidence(told: Sequence[tuple[Record, Suspicion]]) -> list[_Evidence]:
-    """The cases that say most: wholly explained, in the full precision if there are such, else less exactly.
-
-    What explains a part of one case says little beside what explains all of another.
-    """
-    ranked: dict[int, list[_Evidence]] = {}
+def _evidence(told: Sequence[tuple[Record, Suspicion]]) -> list[list[_Evidence]]:
+    """The cases by what they say, most first: wholly explained in the full precision, in a coarser one, in part."""
+    ranked: list[list[_Evidence]] = [[], [], []]
     for record, suspicion in told:
         ranks: dict[int, list[Set]] = {}
         for each in suspicion.explanations:
@@ -140,16 +137,34 @@ def _evidence(told: Sequence[tuple[Record, Suspicion]]) -> list[_Evidence]:
                 rank = 2 if each.left else int(bool(names & COARSER_SAYS.keys()))
                 ranks.setdefault(rank, []).append(_mistakes(each))
         if ranks:
-            best = min(ranks)
-            ranked.setdefault(best, []).append(_Evidence(record, tuple(ranks[best])))
-    return ranked[min(ranked)] if ranked else []
+            ranked[min(ranks)].append(_Evidence(record, tuple(ranks[min(ranks)])))
+    return ranked
+
+
+def _weighed(told: Sequence[tuple[Record, Suspicion]]) -> list[_Evidence]:
+    """The evidence that counts: the best there is, and lesser one on cases that the best leaves unexplained.
+
+    Lesser evidence counts only where it says the same of more cases than there are of better.
+    """
+    kept: list[_Evidence] = []
+    for rank in _evidence(told):
+        known = frozenset().union(*_chosen([each.sets for each in kept]))
+        fresh = [each for each in rank if not any(one <= known for one in each.sets)]
+        if len(fresh) > 2 * len(kept):
+            kept += fresh
+    return kept
+
+
+def _explains_all(record: Record, made: Set) -> bool:
+    explanations = record.suspicion.explanations if record.suspicion is not None else ()
+    return any(frozenset(each.mistakes) == made and not each.left for each in explanations)
 
 
 def _named(
     told: Sequence[tuple[Record, Suspicion]], cases: Mapping[str, Case], witnesses: Witnesses
 ) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
     """The mistakes that explain the failing cases, each with those that cannot be told from it, and what is against."""
-    evidence = _evidence(told)
+    evidence = _weighed(told)
     alternatives = [each.sets for each in evidence]
     chosen = _chosen(alternatives)
     explained = [

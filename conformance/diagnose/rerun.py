@@ -18,8 +18,8 @@ from references.rounding import FORMATS, STORAGE, Class
 
 #: A mistake that moves a value by less than this many allowances cannot be seen in it.
 VISIBLE = 4.0
-#: Where a value is over its allowance, the mistake's own allowance must be this much smaller than the error, unless it
-#: is not much wider than the right one.
+#: At half of the values that are over their allowance, the mistake's own allowance must be so much smaller than the
+#: error, unless it is not much wider than the right one.
 _SHARPNESS, _INFLATED = 0.5, 4.0
 
 
@@ -71,7 +71,7 @@ class Rerun:
         own = {
             name: array
             for name in names
-            if (array := seen.get(f"buffer.{name}")) is not None and _alike(array, first[name])
+            if (array := seen.get(f"buffer.{name}")) is not None and array.dtype == STORAGE[first[name].stored]
         }
         if len(own) == len(names) and procedure is None:
             return layer.initial(own)
@@ -82,10 +82,6 @@ class Rerun:
         if procedure is not None:
             state = procedure.forced(state, seen)
         return state | layer.initial(own)
-
-
-def _alike(array: Array, quantity: Quantity) -> bool:
-    return array.shape == quantity.value.shape and array.dtype == STORAGE[quantity.stored]
 
 
 def reproduces(quantity: Quantity, got: Array, right: Quantity | None = None) -> bool:
@@ -107,8 +103,9 @@ def reproduces(quantity: Quantity, got: Array, right: Quantity | None = None) ->
         error_of_right, allowed_by_right, _ = _error(right, got)
         blunt = np.isposinf(quantity.scale) & ~np.isposinf(right.scale)
         inflated = allowed > _INFLATED * allowed_by_right
-        swallowed = (error_of_right > allowed_by_right) & (allowed > _SHARPNESS * error_of_right) & inflated
-        return not (blunt | swallowed).any()
+        over = error_of_right > allowed_by_right
+        swallowed = over & (allowed > _SHARPNESS * error_of_right) & inflated
+        return not blunt.any() and bool(np.count_nonzero(swallowed) <= np.count_nonzero(over) / 2)
 
 
 def _error(quantity: Quantity, got: Array) -> tuple[Array, Array, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from conformance.judge.structure import expected_structure
 from conformance.observation import Observation
 from conformance.record import Figure
 from conformance.suite.case import Case
@@ -28,6 +29,7 @@ STRUCTURAL: dict[str, str] = {
 def structural(case: Case, observation: Observation, figures: Sequence[Figure]) -> tuple[str, ...]:
     """The named faults of an observation's structure, each once, in the order of STRUCTURAL."""
     found = {name for figure in figures if not figure.ok for name in _of(figure)}
+    found |= _of_state(case, observation)
     if case.raises is not None:
         found.add("not-refused" if observation.raised is None else "refused-in-other-words")
     elif observation.raised is not None:
@@ -46,8 +48,6 @@ _NAMES = {
 def _of(figure: Figure) -> tuple[str, ...]:
     if figure.source != "structure":
         return ()
-    if figure.quantity == "state_dict":
-        return _of_state_dict(figure)
     if figure.quantity in _NAMES:
         return (_NAMES[figure.quantity],)
     if figure.got != "nothing":
@@ -55,11 +55,19 @@ def _of(figure: Figure) -> tuple[str, ...]:
     return ("gradient-missing",) if figure.quantity.startswith("grad") else ("buffer-missing",)
 
 
-def _of_state_dict(figure: Figure) -> tuple[str, ...]:
-    got, expected = ({name for name in text.split(",") if name} for text in (figure.got, figure.expected))
-    names = []
-    if expected - got:
-        names.append("state-missing-from-state-dict")
-    if got - expected:
-        names.append("state-dict-has-more")
-    return tuple(names) or ("state-dict-in-another-order",)
+def _of_state(case: Case, observation: Observation) -> set[str]:
+    """What is wrong with the names in the state_dict, but for those that a layer says it does not keep."""
+    if not observation.steps or "state_dict" not in observation.steps[0].structure:
+        return set()
+    told = observation.steps[0].structure
+    left_out = set(told.get("not_kept", "").split(","))
+    got = [name for name in told["state_dict"].split(",") if name]
+    expected = [name for name in expected_structure(case)["state_dict"].split(",") if name and name not in left_out]
+    if got == expected:
+        return set()
+    names = set()
+    if set(expected) - set(got):
+        names.add("state-missing-from-state-dict")
+    if set(got) - set(expected) - left_out:
+        names.add("state-dict-has-more")
+    return names or {"state-dict-in-another-order"}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from math import prod
 
 from conformance.diagnose.facts import facts_of
+from conformance.diagnose.known import KNOWN
 from conformance.diagnose.replica import Made, Replica
 from conformance.diagnose.search import Clock, Found, search
 from conformance.diagnose.structure import structural
@@ -16,11 +17,11 @@ from conformance.observation import Observation
 from conformance.ops import OPS
 from conformance.record import Explanation, Figure, Suspicion
 from conformance.suite.case import Case
-from references.mistakes import MISTAKES, Mistake
+from references.mistakes import Mistake
 from references.mistakes.catalogue import HALF
 from references.rounding import Class
 
-#: CPU seconds for one case, and elements beyond which a case is not searched at all
+#: CPU seconds for one case, and elements beyond which it is only compared with what explains smaller ones
 SECONDS = 1.5
 ELEMENTS = 60_000
 
@@ -42,7 +43,7 @@ COARSER_SAYS = {
 def candidates(case: Case) -> list[Mistake]:
     """The named mistakes that can be made in the op of a case, in its dtype."""
     family = OPS[case.op].family
-    return [m for m in MISTAKES.values() if family in m.families and case.dtype in m.dtypes]
+    return [m for m in KNOWN.values() if family in m.families and case.dtype in m.dtypes]
 
 
 def suspects(
@@ -68,17 +69,27 @@ def suspects(
     replica = Replica(case, expectation, observation, observes)
     wrong = replica.size(replica.over)
     facts = facts_of(replica)
-    if prod(case.shape) * len(case.steps) > ELEMENTS:
-        return Suspicion(values=wrong, faults=faults, facts=facts, limit=f"more than {ELEMENTS:,} values")
+    large = prod(case.shape) * len(case.steps) > ELEMENTS
     clock = Clock(seconds)
-    tried = [] if only_before else candidates(case)
+    tried = [] if only_before or large else candidates(case)
     # where intermediates are rounded, or the data is made to be nasty, many mistakes at once cannot be told apart
     plain = case.dtype not in HALF and case.data in PLAIN
     explained = _explanations(replica, search(replica, tried, clock, before, one_alone=not plain))
     if case.dtype in COARSER and all(each.left for each in explained):
         explained = _coarser(replica, expectation, observes, tried, clock, before) or explained
-    limit = f"more than {seconds:g} s" if clock.cut else "enough failing cases were searched before" * only_before
-    return Suspicion(explained, wrong, faults, not only_before, facts, limit)
+    limit = ""
+    if not any(not each.left for each in explained):
+        limit = _limit(large=large, only_before=only_before, clock=clock)
+    return Suspicion(explained, wrong, faults, bool(tried), facts, limit)
+
+
+def _limit(*, large: bool, only_before: bool, clock: Clock) -> str:
+    """What kept a search from going to its end."""
+    if large:
+        return f"cases of more than {ELEMENTS:,} values are only compared with what explains smaller ones"
+    if only_before:
+        return "enough failing cases were searched before"
+    return f"the search of one case ended after {clock.seconds:g} s" if clock.cut else ""
 
 
 def _explanations(replica: Replica, found: Sequence[Found]) -> tuple[Explanation, ...]:
@@ -137,7 +148,7 @@ class Searches:
         found = suspects(case, expectation, observation, observes, figures, before=before, only_before=enough)
         self._spent[key] = self._spent.get(key, 0.0) + time.process_time() - started
         for explanation in found.explanations if found is not None else ():
-            made = tuple(MISTAKES[name] for name in explanation.mistakes if name in MISTAKES)
+            made = tuple(KNOWN[name] for name in explanation.mistakes if name in KNOWN)
             if made and made not in before and not explanation.left:
                 before.append(made)
         return found

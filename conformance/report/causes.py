@@ -24,7 +24,7 @@ def lines_of(cause: Cause) -> Iterator[str]:
     for fact in cause.facts[:FACTS_SHOWN]:
         yield f"   {fact}"
     for limit in cause.limits:
-        yield f"   not every case was searched to the end: {limit}"
+        yield f"   not all was searched: {limit}"
 
 
 def extent(cause: Cause) -> str:

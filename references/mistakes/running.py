@@ -149,6 +149,15 @@ RUNNING_BUFFERS = (
             "update": _handed_over_swapped,
         },
     ),
+    Mistake(
+        "running-buffers-exchanged", "running mean and variance are handed over in each other's place and handed back "
+        "so: each call exchanges them", "output", RUNNING,
+        {
+            "running_statistics": lambda self, fold, state, mode: right(self).running_statistics(
+                fold, _exchanged(state), mode),
+            "update": lambda self, f, state, mode: right(self).update(f, _exchanged(state), mode),
+        },
+    ),
     Mistake("running-var-from-zero", "the running variance of a new layer is 0 in place of 1", "output",
             ("batch_norm",), {"initial": _from_zero}),
     Mistake("buffers-updated-in-eval", "eval mode moves the buffers too", "buffer.running_mean", RUNNING,

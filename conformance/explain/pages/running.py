@@ -136,6 +136,13 @@ RUNNING: dict[str, MistakePage] = {
         " are right, since they do not look at the buffers; evaluation divides by the root of a mean, which may be"
         " negative.",
     ),
+    "running-buffers-exchanged": MistakePage(
+        "y, mean, var = batch_norm(x, w, b, mean, var)",
+        "y, mean, var = batch_norm(x, w, b, var, mean)",
+        "A function hands its buffers back, and is given two of them in each other's place. Training outputs are"
+        " right, since they do not look at the buffers; every call exchanges the two, evaluation too, which divides by"
+        " the root of a mean and may give NaN.",
+    ),
     "running-var-from-zero": MistakePage(
         "a new layer: running_mean = 0, running_var = 1",
         "a new layer: running_mean = 0, running_var = 0",
