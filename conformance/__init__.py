@@ -8,16 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from conformance.backends.candidate.package import backend_of
     from conformance.checking.api import CheckFailed, check
 
-__all__ = ["CheckFailed", "__version__", "check"]
+__all__ = ["CheckFailed", "__version__", "backend_of", "check"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """``check`` and ``CheckFailed``, imported when they are first asked for: the command line needs neither."""
+    """What is public, imported when it is first asked for: the command line needs none of it."""
     if name in ("check", "CheckFailed"):
         from conformance.checking import api
 
         return getattr(api, name)
+    if name == "backend_of":
+        from conformance.backends.candidate.package import backend_of
+
+        return backend_of
     raise AttributeError(f"module 'conformance' has no attribute {name!r}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from conformance.backends.candidate.spec import TOLD
 from conformance.checking.remarks import MANNERS, REMARK, USAGE, decisive
+from conformance.diagnose import Searches
 from conformance.engine.execute import Judged, Tools
 from conformance.engine.tools import standard
 from conformance.judge.structure import expected_structure
@@ -16,14 +17,17 @@ from conformance.observation import Observation
 from conformance.record import Figure, Suspicion
 from conformance.suite.case import Case, Divergence
 
+QUICK_SEARCH = 1.5  # CPU seconds in each process
 
-def tools() -> Tools:
+
+def tools(searches: Searches | None = None) -> Tools:
     """The tools of a real run, with a judge that asks a candidate for its numbers and not for torch's manners.
 
     What torch refuses, a candidate may refuse in its own words; that it does not is a remark.  So are the memory format
     of the output, the names in the state_dict, and a count of batches that is not kept.
     """
     usual = standard()
+    search = usual.suspects if searches is None else searches
 
     def judge(
         case: Case, expectation: Any, seen: Observation, observes: tuple[str, ...], divergences: Sequence[Divergence]
@@ -46,9 +50,14 @@ def tools() -> Tools:
     ) -> Suspicion | None:
         if any(figure.source == USAGE for figure in figures):  # it was not run
             return None
-        return usual.suspects(case, expectation, seen, observes, decisive(figures), name)
+        return search(case, expectation, seen, observes, decisive(figures), name)
 
     return replace(usual, judge=judge, suspects=suspects)
+
+
+def quick_tools() -> Tools:
+    """The same, with little time for the search for the cause: who asks for few cases wants to know soon."""
+    return tools(searches=Searches(QUICK_SEARCH))
 
 
 def trial_tools() -> Tools:

@@ -33,8 +33,10 @@ from conformance.suite.problems import unknown
 from conformance.suite.suite import Suite
 
 TOOLS = "conformance.checking.judging:tools"
+QUICK_TOOLS = "conformance.checking.judging:quick_tools"
 TRIAL_TOOLS = "conformance.checking.judging:trial_tools"
 TORCH = "torch-cpu"
+QUICK_SHRINK = 2.5  # seconds for the smallest cases of a quick check
 SHRUNK = 3  # groups of failures of which the smallest case is sought
 
 
@@ -64,6 +66,16 @@ class Wanted:
     save: Path | None = None
     command: str = ""
     tools: str = TOOLS
+
+    @property
+    def search_tools(self) -> str:
+        """What runs the cases; where few are asked for, the search for the cause is short."""
+        return QUICK_TOOLS if self.quick and self.tools == TOOLS else self.tools
+
+    @property
+    def patience(self) -> float:
+        """Seconds for the smallest cases."""
+        return min(self.shrink_seconds, QUICK_SHRINK) if self.quick else self.shrink_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +155,7 @@ def carry_out(wanted: Wanted, store: Store, listener: Listener) -> Findings:
         workers=wanted.workers or default_workers(),
         in_process=bool(wanted.here),
         limits=_limits(wanted),
-        tools=wanted.tools,
+        tools=wanted.search_tools,
     )
     header = Header(conformance=__version__, command=wanted.command, extra={"check": backend})
     try:
@@ -260,7 +272,7 @@ def _grouped(records: Sequence[Record], cases: Sequence[Case], suite: Suite, don
 
 def _shrunk(groups: Sequence[Failures], wanted: Wanted, cases: Sequence[Case]) -> tuple[Failures, ...]:
     """The groups, the largest with their smallest cases."""
-    if not groups or not wanted.shrink_seconds:
+    if not groups or not wanted.patience:
         return tuple(groups)
     by_id = {case.id: case for case in cases}
     backend = str(wanted.spec)
@@ -274,7 +286,7 @@ def _shrunk(groups: Sequence[Failures], wanted: Wanted, cases: Sequence[Case]) -
             start = min(group.records, key=lambda record: plainness(by_id[record.id]))
             if by_id[start.id].raises is not None:
                 continue
-            share = wanted.shrink_seconds / min(SHRUNK, len(groups))
+            share = wanted.patience / min(SHRUNK, len(groups))
             smallest = shrink(by_id[start.id], start, trials, backend, TORCH, seconds=share)
             about = f"Found by conformance check of {wanted.spec.title}: {group.symptom.sign}."
             saved = save(smallest.case, about, wanted.save) if wanted.save is not None else None
