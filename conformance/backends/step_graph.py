@@ -17,6 +17,8 @@ from torch._decomp import get_decompositions
 from torch.func import functional_call, functionalize, vjp
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from conformance.backends.step_decompositions import BACKWARD
+
 Tensors = dict[str, torch.Tensor]
 
 _aten = torch.ops.aten
@@ -90,7 +92,7 @@ def trace_step(
         updated[:] = [*(f"param.{name}" for name in new), *(f"momentum.{name}" for name in moved)]
         return (*results, *new.values(), *moved.values())
 
-    decompositions = _batch_norm_decompositions() if module.training else {}
+    decompositions = BACKWARD | (_batch_norm_decompositions() if module.training else {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         graph = make_fx(functionalize(step, remove="mutations"), decomposition_table=decompositions)(
