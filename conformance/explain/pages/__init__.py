@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from conformance.explain.pages.affine import AFFINE
 from conformance.explain.pages.backward import BACKWARD
+from conformance.explain.pages.elementwise import ACTIVATIONS, DROPOUT, FLATTEN
 from conformance.explain.pages.entry import MistakePage
 from conformance.explain.pages.geometry import GEOMETRY
+from conformance.explain.pages.linear import CONVOLUTION, LINEAR
 from conformance.explain.pages.low_precision import LOW_PRECISION
+from conformance.explain.pages.pooling import POOLING
 from conformance.explain.pages.response import RESPONSE
 from conformance.explain.pages.running import RUNNING
 from conformance.explain.pages.variance import VARIANCE
@@ -25,6 +28,12 @@ GROUPS: dict[str, dict[str, MistakePage]] = {
     "gradients": BACKWARD,
     "running buffers": RUNNING,
     "local response normalisation": RESPONSE,
+    "the linear layer": LINEAR,
+    "convolution": CONVOLUTION,
+    "pooling": POOLING,
+    "flattening": FLATTEN,
+    "activations": ACTIVATIONS,
+    "dropout": DROPOUT,
 }
 
 MISTAKE_PAGES: dict[str, MistakePage] = {id_: page for group in GROUPS.values() for id_, page in group.items()}
