@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from conformance.backends.step_decompositions import avg_pool2d_backward, convolution_backward
 
-
 YES, NO = True, False  # ATen takes arguments by place
 
 
