@@ -159,7 +159,7 @@ def carry_out(wanted: Wanted, store: Store, listener: Listener) -> Findings:
     )
     header = Header(conformance=__version__, command=wanted.command, extra={"check": backend})
     try:
-        done = run(Plan(cases, (backend,)), store, header, listener, how)
+        done = run(Plan(cases, (backend,)), store, header, _Discreet(listener), how)
     except InternalError as error:
         if "could not start" not in error.message:
             raise
@@ -174,6 +174,26 @@ def carry_out(wanted: Wanted, store: Store, listener: Listener) -> Findings:
     _refuse_misuse(wanted, records, cases)
     groups = _grouped(records, cases, suite, done)
     return Findings(wanted, done, records, cases, _shrunk(groups, wanted, cases), total, _remarks(records))
+
+
+class _Discreet:
+    """Passes on what a run says, but for a candidate that cannot be used: that is told once, as an error."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def began(self, header: Header, done: int) -> None:
+        """The header is known."""
+        missing = {name: why for name, why in header.missing.items() if not why.startswith(UNUSABLE)}
+        self._listener.began(msgspec.structs.replace(header, missing=missing), done)
+
+    def recorded(self, record: Record) -> None:
+        """A record, as it is written."""
+        self._listener.recorded(record)
+
+    def noted(self, text: str) -> None:
+        """Something worth knowing that changes no verdict."""
+        self._listener.noted(text)
 
 
 def _cases(wanted: Wanted) -> tuple[Suite, tuple[Case, ...], int]:

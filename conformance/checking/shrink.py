@@ -45,7 +45,7 @@ class Symptom:
 
 
 def symptom_of(record: Record) -> Symptom:
-    """The symptom of a bad record: of several quantities the first on the way of the data."""
+    """The symptom of a bad record: of several quantities the first in time, then on the way of the data."""
     sign = sign_of(record)
     nan = any(_nan(figure) for figure in decisive(record.figures) if figure.quantity == sign)
     return Symptom(record.verdict, sign, nan)
@@ -56,14 +56,22 @@ def _nan(figure: Figure) -> bool:
 
 
 def sign_of(record: Record) -> str:
-    """The quantity of a failure; the class of an exception; how a process died."""
-    bad = [figure.quantity for figure in decisive(record.figures)]
+    """The quantity in which a failure is seen first; the class of an exception; how a process died."""
+    bad = decisive(record.figures)
     if record.verdict == "fail" and bad:
-        return min(bad, key=_upstream)
+        return min(bad, key=lambda figure: (_first_step(figure), _upstream(figure.quantity))).quantity
     return _STEP.sub("", record.reason.partition(":")[0])
 
 
 _STEP = re.compile(r" in step \d+$")
+
+
+def _first_step(figure: Figure) -> int:
+    """The first step in which the quantity is over its allowance; the figure itself is of the worst."""
+    over = (number for number, budget in enumerate(figure.budgets) if budget is not None and budget > 1)
+    return min(figure.step, next(over, figure.step))
+
+
 _ORDER = ("shape", "dtype", "input_modified", "output", "buffer.", "grad_input", "grad.", "param.", "momentum.")
 
 

@@ -157,9 +157,9 @@ def _manners(findings: Findings) -> Iterator[str]:
     formats = sum(count for key, count in findings.remarks.items() if key.startswith("memory_format\t"))
     refusals = sum(count for key, count in findings.remarks.items() if key.startswith("refusal\t"))
     if refusals:
-        lines.append(f"{many(refusals, 'case')} that torch refuses with an exception give a value here")
+        lines.append(f"no exception in {many(refusals, 'case')} in which torch raises one")
     if formats:
-        lines.append(f"{many(formats, 'case')} return another memory format than torch does")
+        lines.append(f"another memory format of the output than torch's in {many(formats, 'case')}")
     for place, line in enumerate(lines):
         yield _row("" if place else "remarks", f"{line} (count as failures with --strict)")
 

@@ -124,6 +124,16 @@ def test_the_symptom_is_the_first_quantity_on_the_way_of_the_data(case_of):
     assert symptom_of(record).sign == "output"
 
 
+def test_what_goes_wrong_in_an_earlier_step_comes_first(case_of):
+    case = case_of("BatchNorm2d", (2, 3, 4, 5), steps=("train", "eval"))
+    later = Figure(quantity="output", step=1, budget=90.0, budgets=(0.1, 90.0), ok=False)
+    first = Figure(quantity="buffer.running_var", step=1, budget=9.0, budgets=(7.0, 9.0), ok=False)
+    record = Record(
+        id=case.id, key=case.key, backend="m", op=case.op, dtype="float32", verdict="fail", figures=(later, first)
+    )
+    assert symptom_of(record).sign == "buffer.running_var"
+
+
 def test_a_missing_number_is_another_symptom_than_a_wrong_one(case_of):
     case = case_of("LayerNorm", (2, 3))
 

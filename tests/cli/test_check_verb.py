@@ -142,6 +142,22 @@ def test_what_cannot_be_used_ends_with_4_in_a_few_words_and_no_traceback(check, 
     assert ended.out == ""
 
 
+def test_the_adapter_that_is_told_can_be_pasted_and_checked(check):
+    Path("called.py").write_text(
+        "import norms\n\n\n"
+        "class Norm(norms.Norm):\n"
+        "    def __init__(self, dim, epsilon, use_affine=True, use_bias=True):\n"
+        "        super().__init__(dim, epsilon, use_affine, use_bias)\n"
+    )
+    ended = check("called.py:Norm")
+    assert ended.code == 4
+    assert ended.err.count("write an adapter") == 1
+    adapter = "# adapter.py" + ended.err.partition("# adapter.py")[2]
+    assert adapter.rstrip().endswith("# conformance check adapter.py:adapter --like LayerNorm")
+    Path("adapter.py").write_text(adapter)
+    assert check("adapter.py:adapter").code == 0
+
+
 def test_an_unknown_op_ends_with_4(check):
     ended = check("norms:Norm", like="LayerNrom")
     assert ended.code == 4

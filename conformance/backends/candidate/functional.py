@@ -14,6 +14,7 @@ from conformance.backends.candidate.kinds import Library, signature_of
 from conformance.backends.candidate.layers import Leaf, Procedure, as_tensor, counts_only, native
 from conformance.backends.candidate.names import CALLED
 from conformance.backends.candidate.owned import FORWARD, TRAINING, through_own_backward
+from conformance.backends.candidate.resolve import LOADED
 from conformance.backends.candidate.signature import arguments_for
 from conformance.backends.tensors import to_tensor
 from conformance.errors import UsageError
@@ -215,6 +216,7 @@ def _refuse_strangers(
     if not strange:
         return
     title, home = str(getattr(function, "__name__", "f")), str(getattr(function, "__module__", "mymodule"))
+    home = LOADED.get(home, home)
     handed = [
         f"{p.name}={_handed(p.name, case, strange)}" for p in parameters[1:] if p.name in known or p.name in strange
     ]

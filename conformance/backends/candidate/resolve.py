@@ -16,6 +16,8 @@ from conformance.errors import UsageError
 
 #: candidates that are in this process alone, by their names
 HELD: dict[str, Any] = {}
+#: names of modules that were loaded from a file, and the names under which that file's folder has them
+LOADED: dict[str, str] = {}
 
 
 def resolve(target: str) -> Any:
@@ -82,7 +84,7 @@ def _from_file(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[name], LOADED[name] = module, file.stem
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # noqa: BLE001 - somebody's file may raise anything

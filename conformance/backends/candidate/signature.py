@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from conformance.backends.candidate.kinds import signature_of
+from conformance.backends.candidate.resolve import LOADED
 from conformance.errors import UsageError
 from conformance.observation import Unsupported
 from conformance.ops import OPS, Argument
@@ -107,6 +108,7 @@ def adapter(accepts: Any, op: str, besides: Sequence[str] = ()) -> str:
     """Python code that maps the op's arguments onto those of a callable, as far as their names tell."""
     title = str(getattr(accepts, "__name__", "Layer"))
     home = str(getattr(accepts, "__module__", "mymodule"))
+    home = LOADED.get(home, home)
     arguments = OPS[op].arguments
     ours = {argument.name for argument in arguments}
     lines, used = [], set()
@@ -123,7 +125,7 @@ def adapter(accepts: Any, op: str, besides: Sequence[str] = ()) -> str:
         elif parameter.default is parameter.empty:
             lines.append(f"        {before}...,  # which argument of {op}, or which number, is {parameter.name!r}?")
     guards = [
-        f'    if {name} != {default!r}:\n        raise NotImplementedError("{title} has no {name}")'
+        f'    if {_differs(name, default)}:\n        raise NotImplementedError("{title} has no {name}")'
         for name, default in ((argument.name, _default(argument)) for argument in arguments)
         if name not in used and default is not ...
     ]
@@ -134,6 +136,12 @@ def adapter(accepts: Any, op: str, besides: Sequence[str] = ()) -> str:
         f"# adapter.py\nfrom {home} import {title}\n\n\ndef adapter({signature}):\n{body}\n\n"
         f"# conformance check adapter.py:adapter --like {op}\n"
     )
+
+
+def _differs(name: str, default: Any) -> str:
+    if isinstance(default, bool):
+        return f"not {name}" if default else name
+    return f"{name} is not None" if default is None else f"{name} != {default!r}"
 
 
 def _default(argument: Argument) -> Any:
