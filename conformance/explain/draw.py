@@ -70,7 +70,8 @@ def _yours(yours: Yours, width: int) -> Iterator[str]:
         return
     assert yours.value is not None
     strange = [formula for formula in yours.matches if formula.mistake]
-    show = apart([yours.right.value, yours.value, *(formula.value for formula in strange)])
+    unexplained = [] if yours.matches else [yours.value]  # else it is one of the others, but for rounding
+    show = apart([yours.right.value, *unexplained, *(formula.value for formula in strange)])
     said = f"{yours.what}: yours is {show(yours.value)}, the definition says {show(yours.right.value)}."
     yield from _wrapped(said, width)
     column = len(_MARGIN) + len("definition") + 2
