@@ -19,6 +19,8 @@ from conformance.backends.dynamic_axes import dynamic_axes, example_shape
         ("LayerNorm", (2, 5, 6), {"normalized_shape": [6]}, (0, 1), (4, 5, 6)),
         ("LayerNorm", (2, 5, 6), {"normalized_shape": [2, 5, 6]}, (), (2, 5, 6)),
         ("RMSNorm", (7, 6), {"normalized_shape": [6]}, (0,), (4, 6)),
+        ("Linear", (2, 3, 6), {}, (0, 1), (4, 5, 6)),
+        ("Conv2d", (2, 3, 8, 9), {}, (0, 2, 3), (4, 3, 6, 7)),
     ],
 )
 def test_batch_and_space_are_open_and_what_parameters_fix_is_not(op, shape, args, axes, example, case_of):
