@@ -35,6 +35,7 @@ def convolution_backward(
     """
     if transposed or x.dim() != 4:
         return NotImplemented
+    stride, padding, dilation = map(_pair, (stride, padding, dilation))
     grad_x = grad_weight = grad_bias = None
     if output_mask[0]:
         reach = [d * (k - 1) for k, d in zip(weight.shape[2:], dilation, strict=True)]
@@ -46,7 +47,9 @@ def convolution_backward(
         grad_x = _aten.convolution(
             grad_output, weight, none, list(stride), list(padding), list(dilation), _TRANSPOSED, lost, groups
         )
-    if output_mask[1]:
+    if output_mask[1] and not x.shape[0]:
+        grad_weight = torch.zeros_like(weight)
+    elif output_mask[1]:
         parts = zip(x.chunk(groups, 1), grad_output.chunk(groups, 1), strict=True)
         grad_weight = torch.cat([_of_weight(a, g, weight.shape, stride, padding, dilation) for a, g in parts], 0)
     if output_mask[2] and bias_sizes is not None:
@@ -96,9 +99,7 @@ def avg_pool2d_backward(
     if not same:
         unknown: torch.Tensor = NotImplemented
         return unknown
-    kernel = list(kernel_size) * (2 if len(kernel_size) == 1 else 1)
-    steps = (list(stride) * (2 if len(stride) == 1 else 1)) or kernel
-    sides = list(padding) * (2 if len(padding) == 1 else 1)
+    kernel, steps, sides = _pair(kernel_size), _pair(stride or kernel_size), _pair(padding)
     lost = [
         size - ((out - 1) * s - 2 * p + k)
         for size, out, s, p, k in zip(x.shape[-2:], grad_output.shape[-2:], steps, sides, kernel, strict=True)
@@ -110,6 +111,11 @@ def avg_pool2d_backward(
     spread = _aten.convolution(image, ones, none, steps, sides, [1, 1], _TRANSPOSED, lost, 1)
     found: torch.Tensor = (spread / divisor).reshape(x.shape)
     return found
+
+
+def _pair(sizes: Sequence[int]) -> list[int]:
+    """ATen takes one number for both axes."""
+    return [*sizes, *sizes] if len(sizes) == 1 else list(sizes)
 
 
 #: for make_fx, which takes an operator apart where its function does not return NotImplemented
