@@ -27,7 +27,7 @@ from conformance.engine.store import Store, StoredRun
 from conformance.engine.wish import Wish, load, selected
 from conformance.errors import InternalError, UsageError
 from conformance.ops import OPS
-from conformance.record import BAD, Cause, Figure, Header, Record
+from conformance.record import BAD, VERDICTS, Cause, Figure, Header, Record
 from conformance.suite.case import Case
 from conformance.suite.problems import unknown
 from conformance.suite.suite import Suite
@@ -122,7 +122,8 @@ class Findings:
 
     @cached_property
     def counts(self) -> Counter[str]:
-        return Counter(record.verdict for record in self.records)
+        seen = Counter(record.verdict for record in self.records)
+        return Counter({verdict: seen[verdict] for verdict in VERDICTS if seen[verdict]})
 
     @property
     def checked(self) -> int:
