@@ -13,8 +13,15 @@ from conformance.suite.case import Case
 _BLOCKS = (256, 128, 64, 32, 16, 8, 4)
 
 
-def facts_in_common(failing: Sequence[Record], group: Sequence[Record], cases: Mapping[str, Case]) -> tuple[str, ...]:
-    """Sentences; first what sets the failing cases apart, then what all of them show."""
+def facts_in_common(
+    failing: Sequence[Record], group: Sequence[Record], cases: Mapping[str, Case], *, alone: bool = True
+) -> tuple[str, ...]:
+    """Sentences; first what sets the failing cases apart, then what all of them show.
+
+    alone: whether these are all the failing cases; else nothing sets them apart from those that pass.
+    """
+    if not alone:
+        return tuple(_shown(failing))
     bad = [cases[record.key] for record in failing if record.key in cases]
     good = [cases[record.key] for record in group if record.verdict == "pass" and record.key in cases]
     return (*_apart(bad, good), *_shown(failing))
@@ -46,12 +53,11 @@ def _features(case: Case) -> dict[str, Any]:
         "parameters": case.params,
         "buffers": case.buffers,
         "rank": len(case.shape),
-        "batch of": case.shape[0] if case.shape else 0,
         "data": case.data,
     }
     told |= {name: str(value) for name, value in case.args.items() if not isinstance(value, list)}
     for mode in ("train", "eval"):
-        told[f"has a step in {mode}"] = mode in case.steps
+        told[f"a step in {mode}"] = mode in case.steps
     return told
 
 
@@ -63,7 +69,7 @@ def _apart(bad: Sequence[Case], good: Sequence[Case]) -> Iterator[str]:
     for name in mine[0]:
         values = {repr(each.get(name)) for each in mine}
         elsewhere = {repr(each.get(name)) for each in others}
-        if values & elsewhere or len(values) > max(2, len(mine) // 2) or len(values) > 3:
+        if values & elsewhere or len(values) > len(elsewhere) or len(values) > 2:
             continue
         shown = " or ".join(sorted(value.strip("'") for value in values))
         yield f"fails only with {name} {shown} ({len(bad)} cases), passes with every other ({len(good)} cases)"
@@ -87,7 +93,7 @@ def _by_size(bad: Sequence[Case], good: Sequence[Case]) -> Iterator[str]:
     mine, others = [_counts(case) for case in bad], [_counts(case) for case in good]
     for name in mine[0]:
         fails, passes = {each[name] for each in mine}, {each[name] for each in others}
-        if min(fails) > max(passes):
+        if min(fails) > max(passes) > 1 and len(passes) > 2:
             yield f"fails only where {name} is {min(fails):,} or more, passes up to {max(passes):,}"
             return
         for block in _BLOCKS:

@@ -82,7 +82,7 @@ def _cause(op: str, backend: str, group: Sequence[Record], cases: Mapping[str, C
         failing=len(failing),
         values=sum(each.values for each in explained if each is not None),
         wrong=sum(suspicion.values for _, suspicion in told),
-        facts=(*against, *(facts_in_common(open_ones, group, cases) if open_ones else ())),
+        facts=(*against, *(facts_in_common(open_ones, group, cases, alone=not entries) if open_ones else ())),
         limits=tuple(dict.fromkeys(suspicion.limit for _, suspicion in told if suspicion.limit)),
     )
 

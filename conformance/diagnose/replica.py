@@ -143,7 +143,7 @@ class Replica:
         if "output" not in ways or place.way == "output":
             return
         yield self._of(tuple(mistake for mistake in mistakes if way(mistake) != "output"), place)
-        if "grad" not in ways and place.way == "grad":
+        if "grad" not in ways and place.way == "grad" and self.gives(mistakes, Place(place.step, "output")):
             found = self._of(mistakes, place, differentiated=True)
             yield found if found is None else replace(found, scale=_LONGER * found.scale)
 

@@ -64,7 +64,7 @@ def suspects(
     """
     faults = structural(case, observation, figures)
     values = any(not figure.ok and figure.source != "structure" for figure in figures)
-    if not values or case.raises is not None or OPS[case.op].judged != "reference":
+    if not values or case.raises is not None or OPS[case.op].judged == "network":
         return Suspicion(faults=faults) if faults else None
     replica = Replica(case, expectation, observation, observes)
     wrong = replica.size(replica.over)

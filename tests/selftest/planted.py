@@ -8,6 +8,7 @@ from typing import Any
 import planted_batch
 import planted_instance
 import planted_layer
+import planted_maps
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,6 @@ class Planted:
 
 PLANTED = tuple(
     Planted(op, make, names)
-    for home in (planted_batch, planted_instance, planted_layer)
+    for home in (planted_batch, planted_instance, planted_layer, planted_maps)
     for op, make, *names in home.PLANTED
 )
