@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,22 @@ def test_recalibrated_with_momentum_none_the_buffers_are_the_plain_averages_and_
             weighed = sum(share * batch.mean((0, 2, 3)) for share, batch in zip(shares, batches, strict=True))
             np.testing.assert_allclose(layer.running_mean, weighed, rtol=1e-12)
             assert float((layer.running_mean / average).mean()) == pytest.approx(1 - 0.9**3, abs=0.05)
+
+
+# ---- the documentation -----------------------------------------------------------------------------------------------
+
+
+def test_the_example_of_the_documentation_is_what_it_says(tmp_path):
+    text = (FILE.parents[1] / "docs" / "procedures.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    file = tmp_path / "mine.yaml"
+    file.write_text(block)
+    recalibrated, trained = load_suite([file]).cases
+    assert (recalibrated.resets, recalibrated.steps) == ((0,), ("train", "train", "train", "eval"))
+    assert trained.optimizer is not None
+    for name in trained.optimizer.formula:
+        assert f"`{name}`" in text
+
+
+def test_every_group_of_procedures_says_what_it_shows(cases):
+    assert all(len(case.about) > 60 for case in cases)
