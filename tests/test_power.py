@@ -30,7 +30,12 @@ def test_every_mistake_is_tried_on_every_op_and_dtype_that_can_make_it(shipped):
 
 def test_what_cannot_be_seen_is_a_short_list_with_reasons(shipped):
     unseen = {row.mistake for row in shipped if not row.seen}
-    assert unseen == {"one-pass-variance", "normalised-rounded-before-affine"}
+    assert unseen == {
+        "one-pass-variance",
+        "normalised-rounded-before-affine",
+        "sigmoid-absolute-accuracy",
+        "tanh-by-exponentials",
+    }
 
 
 def test_data_far_from_eps_cannot_show_where_eps_stands(case_of):
