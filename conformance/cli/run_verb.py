@@ -39,6 +39,7 @@ Examples:
   conformance run --key 9c1e04b7a2d1 --backend onnx-dynamo --in-process
   conformance run --resume
   conformance run --shard 2/3
+  conformance run --executor dask://10.0.0.5:8786
 """
 
 
@@ -53,13 +54,12 @@ Examples:
 )
 @click.option("--shard", metavar="I/N", help="Only part I of N, for several machines; conformance merge joins them.")
 @click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Worker processes; one per core by default.")
+@click.option("--executor", default="", metavar="URL", help="On a dask cluster: dask://host:port of its scheduler.")
 @click.option("--in-process", is_flag=True, help="No worker processes, for debuggers: a crash then ends the run.")
 @click.option(
     "--case-timeout", type=click.FloatRange(min=0.1), default=60.0, metavar="SECONDS", help="Per case and backend; 60."
 )
-@click.option(
-    "--no-cache", is_flag=True, help="Make everything anew, and keep nothing for the next run."
-)
+@click.option("--no-cache", is_flag=True, help="Make everything anew, and keep nothing for the next run.")
 @click.option(
     "--memory", type=click.FloatRange(min=0.5), default=8.0, metavar="GIB", help="Memory that a worker may use; 8."
 )
@@ -87,6 +87,7 @@ def command(
     exports: Literal["sample", "all"],
     shard: str | None,
     workers: int | None,
+    executor: str,
     in_process: bool,
     case_timeout: float,
     memory: float,
@@ -127,10 +128,13 @@ def command(
         extra = {**extra, shards.SHARD: msgspec.to_builtins(part)}
     if no_cache:
         os.environ[SWITCH_VARIABLE] = "off"  # the workers inherit it
+    if executor:
+        _check_executor(executor, workers=workers, in_process=in_process, no_cache=no_cache)
     check_writable(target, junitxml)
     how = How(
         workers=workers or default_workers(),
         in_process=in_process,
+        executor=executor,
         limits=Limits(case_seconds=case_timeout, memory=int(memory * GIB)),
         tools=tools,
     )
@@ -156,6 +160,27 @@ def command(
         progress.close()
     deliver(done, form=form, target=target, junitxml=junitxml, everything=everything)
     return Summary(done).exit_code
+
+
+def _check_executor(executor: str, *, workers: int | None, in_process: bool, no_cache: bool) -> None:
+    """An executor is an address, and what is asked for can be had there.
+
+    Raises:
+        UsageError: it is not, or cannot.
+    """
+    from conformance.engine.dask_address import address_of
+
+    address_of(executor)
+    if workers is not None or in_process:
+        raise UsageError(
+            "--executor runs on the workers of a dask cluster; it takes no --workers and no --in-process",
+            hint="start as many dask workers, with as many threads, as there shall be",
+        )
+    if no_cache:
+        raise UsageError(
+            "--no-cache does not reach the machines of a dask cluster",
+            hint=f"start the dask workers with {SWITCH_VARIABLE}=off in their environment",
+        )
 
 
 def _unless_latest(store: Store) -> str:

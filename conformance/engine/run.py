@@ -14,7 +14,7 @@ import msgspec
 from conformance.engine.limits import Limits, default_workers
 from conformance.engine.messages import Finished, Note, Ready
 from conformance.engine.plan import Plan
-from conformance.engine.runtime import applicable, surroundings
+from conformance.engine.runtime import foretold
 from conformance.engine.schedule import Schedule
 from conformance.engine.store import EVIDENCE, Store, StoredRun, lines_of, read_run
 from conformance.errors import UsageError
@@ -45,6 +45,7 @@ class How:
     in_process: bool = False
     limits: Limits = field(default_factory=Limits)
     tools: str = STANDARD_TOOLS
+    executor: str = ""  # "dask://host:port": there, and not in workers of this machine
 
 
 def machine() -> dict[str, str]:
@@ -88,7 +89,8 @@ class _Run:
     def carry_out(self, how: How) -> StoredRun:
         started = time.perf_counter()
         evidence = str(self._store.folder / EVIDENCE)
-        events = (_in_process if how.in_process else _in_workers)(self._plan, self._schedule, how, evidence)
+        place = _in_process if how.in_process else _on_dask if how.executor else _in_workers
+        events = place(self._plan, self._schedule, how, evidence)
         try:
             for event in events:
                 match event:
@@ -140,10 +142,7 @@ class _Run:
     def _foretold(self, case: Case, backend: str, death: str) -> Divergence | None:
         """The divergence that declares that this case dies here, by ``raises: {type: SIGSEGV, match: died}``."""
         versions = self._store.header.versions if self._store.header else {}
-        for divergence in applicable(case, self._plan.divergences, surroundings(backend, versions)):
-            if divergence.raises is not None and divergence.raises.type == death:
-                return divergence
-        return None
+        return foretold(case, backend, death, self._plan.divergences, versions)
 
     def _pass_on_notes(self) -> None:
         while self._schedule.notes:
@@ -191,6 +190,13 @@ def _in_workers(plan: Plan, schedule: Schedule, how: How, evidence: str) -> Even
         yield from crew.work()
     finally:
         crew.dismiss()
+
+
+def _on_dask(plan: Plan, schedule: Schedule, how: How, evidence: str) -> Events:  # noqa: ARG001 - evidence stays there
+    """On the machines of a dask cluster; what backends keep of failures is not brought here."""
+    from conformance.engine.dask_executor import work
+
+    yield from work(plan, schedule, address=how.executor, tools=how.tools, limits=how.limits)
 
 
 def _in_process(plan: Plan, schedule: Schedule, how: How, evidence: str) -> Events:

@@ -33,3 +33,13 @@ def applicable(case: Case, divergences: Mapping[str, Divergence], runtime: Mappi
     declared = [divergences[name] for name in case.divergences if name in divergences]
     context = {**case_context(case), **runtime} if declared else {}
     return [divergence for divergence in declared if holds(divergence.when, context)]
+
+
+def foretold(
+    case: Case, backend: str, death: str, divergences: Mapping[str, Divergence], versions: Mapping[str, str]
+) -> Divergence | None:
+    """The divergence that declares that a case dies so, by ``raises: {type: SIGSEGV, match: died}``."""
+    for divergence in applicable(case, divergences, surroundings(backend, versions)):
+        if divergence.raises is not None and divergence.raises.type == death:
+            return divergence
+    return None

@@ -54,9 +54,19 @@ class Schedule:
     """Units out, records in; records come out in the order of the plan whatever order they came in."""
 
     def __init__(
-        self, plan: Plan, done: Iterable[Record] = (), *, written: int = 0, foretold: Foretold = lambda *_: None
+        self,
+        plan: Plan,
+        done: Iterable[Record] = (),
+        *,
+        written: int = 0,
+        foretold: Foretold = lambda *_: None,
+        units: int = 8,
     ) -> None:
-        """``done`` are records of earlier; the first ``written`` of them are not released again."""
+        """``done`` are records of earlier; the first ``written`` of them are not released again.
+
+        A small plan is cut into so many ``units``, that there is something to do for everyone.
+        """
+        self._units = units
         self.notes: list[str] = []
         self._foretold = foretold
         self._plan = plan
@@ -81,7 +91,9 @@ class Schedule:
     def _cut(self) -> Iterator[Unit]:
         todo = [pair for place, pair in enumerate(self._plan.pairs) if place not in self._recorded]
         cases = len({pair.case for pair in todo})
-        size = min(LARGEST_UNIT, max(SMALLEST_UNIT, -(-cases // 8)))  # the same whatever the number of workers
+        size = min(
+            LARGEST_UNIT, max(SMALLEST_UNIT, -(-cases // self._units))
+        )  # the same whatever the number of workers
         unit: list[Pair] = []
         held: set[int] = set()
         for pair in todo:
@@ -122,6 +134,11 @@ class Schedule:
     def unfinished(self, unit: Unit) -> tuple[Pair, ...]:
         """The pairs of a unit that have no record yet."""
         return tuple(pair for pair in unit.pairs if self._place[pair] not in self._recorded)
+
+    def awaits(self, record: Record) -> bool:
+        """Whether a record is asked for and is not there yet."""
+        place = self._plan.position.get((record.id, record.backend))
+        return place is not None and place not in self._recorded
 
     # ---- records ---------------------------------------------------------------------------------------------------
 

@@ -100,6 +100,11 @@ class Worker:
         with suppress(OSError):  # it is gone; the end marker says so
             self._channel.send(data)
 
+    def take_up(self, plan: Plan) -> None:
+        """The units that are given from now on are of this plan; what it was at is done, but for saying so."""
+        self._plan, self._at = plan, None
+        self.unit = None if self.unit is None else Unit(())
+
     def give(self, unit: Unit) -> None:
         """Hand over a unit."""
         self.unit, self.fresh = unit, False

@@ -6,49 +6,29 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import msgspec
 import pytest
 from killable_run import PLAN, begin, carry_out
+from runs_in_processes import PATIENCE, begun, ended, start, timeless
 
 from conformance.engine.store import HELD, RECORDS, Store, read_run
 from conformance.errors import ConformanceError, UsageError
-from conformance.record import Footer, Header, Line, Record
+from conformance.record import Line
 
-SCRIPT = Path(__file__).parents[1] / "fakes" / "killable_run.py"
 KILLS = 50
-PATIENCE = 60.0
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="missing: /proc, by which workers are found"
 )
-
-
-def timeless(file: Path) -> list[Line]:
-    """Every line of a record file, but for times."""
-    lines = [msgspec.json.decode(line, type=Line) for line in file.read_bytes().splitlines()]
-    blank = {Record: {"seconds": 0.0}, Header: {"started": ""}, Footer: {"seconds": 0.0}}
-    return [msgspec.structs.replace(line, **blank[type(line)]) for line in lines]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     root = tmp_path_factory.mktemp("undisturbed")
     return timeless(carry_out(root, Store.create(root)).path)
-
-
-def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(root), *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def children(pid: int) -> list[int]:
@@ -64,11 +44,6 @@ def kill(*pids: int) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-
-
-def ended(engine: subprocess.Popen[str]) -> str:
-    """What it said, once it has ended."""
-    return engine.communicate(timeout=PATIENCE)[1]
 
 
 def strike(chance: random.Random, engine: subprocess.Popen[str]) -> str:
@@ -160,14 +135,6 @@ def test_a_full_disk_interrupts_in_words_and_the_run_can_be_finished(tmp_path, u
         assert file.stat().st_size <= size
         assert timeless(carry_out(root, begin(root)).path) == undisturbed
         assert read_run(root / "latest").path == file
-
-
-def begun(root: Path) -> None:
-    """Wait until a run has its first record."""
-    until = time.monotonic() + PATIENCE
-    while not any(file.read_bytes().count(b"\n") > 1 for file in root.glob(f"*/{RECORDS}")):
-        assert time.monotonic() < until, "the run does not begin"
-        threading.Event().wait(0.02)
 
 
 def test_two_runs_in_the_same_folder_each_have_all_their_records(tmp_path, undisturbed):

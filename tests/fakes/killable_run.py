@@ -43,16 +43,18 @@ def begin(root: Path) -> Store:
         return Store.create(root)
 
 
-def carry_out(root: Path, store: Store, *, workers: int = 2) -> StoredRun:
-    return run(PLAN, store, Header(command="test"), Quiet(), How(workers=workers, tools="conformance_fakes:tools"))
+def carry_out(root: Path, store: Store, *, workers: int = 2, executor: str = "") -> StoredRun:
+    how = How(workers=workers, tools="conformance_fakes:tools", executor=executor)
+    return run(PLAN, store, Header(command="test"), Quiet(), how)
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    if len(sys.argv) > 2:  # no file may grow beyond so many bytes
+    executor = sys.argv[2] if len(sys.argv) > 2 and sys.argv[2].startswith("dask:") else ""
+    if len(sys.argv) > 2 and not executor:  # no file may grow beyond so many bytes
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
     try:
-        carry_out(folder, begin(folder))
+        carry_out(folder, begin(folder), executor=executor)
     except ConformanceError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)
