@@ -56,7 +56,10 @@ def definition_block(fault: Fault, given: Block) -> Block:
 def _gives(block: Block, quantity: Quantity, index: tuple[int, ...]) -> bool:
     """Whether the formula gives the reference's number, as far as the allowed error can tell."""
     value = quantity.value[index]
-    found = np.asarray(run_block(block)["expected"])
+    try:
+        found = np.asarray(run_block(block)["expected"])
+    except Exception:  # noqa: BLE001 - a formula that cannot be evaluated here says nothing
+        return False
     if found.shape != quantity.value.shape:
         return False
     if np.isnan(value) or np.isinf(value):

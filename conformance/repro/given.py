@@ -7,6 +7,7 @@ bytes are packed into the script.
 from __future__ import annotations
 
 import base64
+import warnings
 import zlib
 from math import prod, sqrt
 from typing import Any
@@ -87,7 +88,9 @@ def state_of(fault: Fault) -> dict[str, Array]:
 
 
 def variable(name: str) -> str:
-    return name.replace(".", "_")
+    """The name of a parameter or buffer in the script; those of a Sequential begin with a number."""
+    plain = name.replace(".", "_")
+    return f"p{plain}" if plain[0].isdigit() else plain
 
 
 def _steps(fault: Fault) -> tuple[int, ...]:
@@ -353,14 +356,18 @@ def run_block(block: Block) -> dict[str, Any]:
     """The variables that a block of a script makes."""
     made: dict[str, Any] = {}
     text = "\n".join(["import numpy as np", *sorted(block.imports), block.text])
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of means of nothing, where there is nothing
         exec(compile(text, "<script>", "exec"), made)  # noqa: S102 - our own text, tried before anybody runs it
     return made
 
 
 def reproduces(fault: Fault, block: Block) -> bool:
     """Whether a block makes exactly the inputs, bit for bit."""
-    made = run_block(block)
+    try:
+        made = run_block(block)
+    except Exception:  # noqa: BLE001 - whatever is wrong with the text, it makes no inputs
+        return False
     wanted: dict[str, Array] = {variable(name): array for name, array in state_of(fault).items()}
     batches = made["batches"] if fault.history else [(made["x"], made["gy"]) if fault.wants_gradient else made["x"]]
     pairs = [(made.get(name), array) for name, array in wanted.items()]

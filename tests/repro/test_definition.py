@@ -1,0 +1,64 @@
+"""The formula in a script gives the reference's number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from conformance.ops import OPS
+from conformance.record import Figure
+from conformance.repro.definition import _WRITERS, _gives, definition_block, expected_quantity
+from conformance.repro.given import given_block
+
+CASES = [
+    ("BatchNorm2d", (4, 3, 2, 5), {}),
+    ("BatchNorm1d", (6, 3), {"momentum": None}),
+    ("BatchNorm2d", (4, 3, 2, 5), {"track_running_stats": False}),
+    ("InstanceNorm2d", (2, 3, 4, 5), {"affine": True, "track_running_stats": True}),
+    ("InstanceNorm1d", (3, 7), {"affine": True}),
+    ("LayerNorm", (3, 4, 5), {"normalized_shape": [4, 5]}),
+    ("RMSNorm", (3, 8), {}),
+    ("GroupNorm", (2, 6, 4), {"num_groups": 3}),
+    ("LocalResponseNorm", (2, 5, 3), {"size": 2, "alpha": 0.5}),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+@pytest.mark.parametrize("steps", [("train",), ("train", "train", "eval")], ids="-".join)
+@pytest.mark.parametrize(("op", "shape", "args"), CASES)
+def test_the_formula_gives_every_quantity(fault_of, case_of, op, shape, args, steps, dtype):
+    case = case_of(op, shape, dtype, steps=steps, data="scaled", **args)
+    params = [f"grad.{name}" for name in OPS[op].parameters(case.args)]
+    buffers = [f"buffer.{name}" for name in OPS[op].buffers(case.args) if name != "num_batches_tracked"]
+    for quantity in ("output", "grad_input", *params, *buffers):
+        fault = fault_of(case, quantity, len(steps) - 1)
+        index = (0,) * expected_quantity(fault).value.ndim
+        fault = replace(fault, figure=Figure(quantity=quantity, step=len(steps) - 1, budget=2.0, index=index))
+        block = definition_block(fault, given_block(fault))
+        assert "expected = {" not in block.text, f"{quantity} is no formula"
+        assert _gives(given_block(fault) + block, expected_quantity(fault), index)
+
+
+def test_a_formula_that_gives_something_else_is_not_used(fault_of, case_of, monkeypatch):
+    fault = fault_of(case_of("LayerNorm", (2, 3)), "output")
+    right = _WRITERS["layer_norm"]
+
+    def wrong(given):
+        block = right(given)
+        block.add("expected = expected + 1e-3")
+        return block
+
+    monkeypatch.setitem(_WRITERS, "layer_norm", wrong)
+    text = definition_block(fault, given_block(fault)).text
+    assert "expected = {(0, 0):" in text
+    assert float(text.rpartition(": ")[2].rstrip("}")) == pytest.approx(float(expected_quantity(fault).value[0, 0]))
+
+
+def test_where_nothing_is_determined_the_script_says_so(fault_of, case_of):
+    fault = fault_of(case_of("LayerNorm", (2, 6), data="f10-constant", eps=1e-16), "output")
+    quantity = expected_quantity(fault)
+    assert quantity.undetermined is not None
+    assert np.all(quantity.undetermined)
+    assert "not determined" in definition_block(fault, given_block(fault)).text

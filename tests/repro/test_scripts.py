@@ -1,0 +1,146 @@
+"""Scripts are executed where nothing of ours can be imported, and show the error that the harness found."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance.repro.fault import Fault
+from conformance.repro.script import MOST_LINES, lines_of, written
+
+ROOT = Path(__file__).parents[2]
+ALLOWED_IMPORTS = {"torch", "numpy", "onnx", "onnxruntime"}
+
+RUNNER = """
+import builtins, contextlib, io, json, runpy, sys, traceback, warnings
+warnings.simplefilter("ignore")
+sys.path[:] = [folder for folder in sys.path if folder and not folder.startswith(ROOT)]
+results = []
+for script in SCRIPTS:
+    said = io.StringIO()
+    sys.argv = [script]
+    try:
+        with contextlib.redirect_stdout(said):
+            runpy.run_path(script, run_name="__main__")
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        code, _ = 99, said.write(traceback.format_exc())
+    results.append((code, said.getvalue()))
+ours = sorted(name for name in sys.modules if name.partition(".")[0] in ("conformance", "references"))
+print(json.dumps({"results": results, "ours": ours}))
+"""
+
+
+def executed(scripts: list[Path]) -> list[tuple[int, str]]:
+    """Exit code and output of each script, all in one interpreter that cannot import our packages."""
+    import json
+
+    text = RUNNER.replace("ROOT", repr(str(ROOT))).replace("SCRIPTS", repr([str(each) for each in scripts]))
+    done = subprocess.run([sys.executable, "-I", "-c", text], capture_output=True, text=True, check=True, timeout=300)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["ours"] == [], "a script imported something of ours"
+    return [(code, said) for code, said in told["results"]]
+
+
+def check(faults: list[Fault], folder: Path) -> None:
+    """Each script fails, and prints the error at the index of the harness's figure."""
+    scripts = []
+    for place, fault in enumerate(faults):
+        text = written(fault)
+        imported = {
+            line.split()[1].partition(".")[0].rstrip(",")
+            for line in text.splitlines()
+            if re.match("(import|from) ", line)
+        }
+        standard = set(sys.stdlib_module_names)
+        assert imported - standard <= ALLOWED_IMPORTS, fault.record.id
+        scripts.append(folder / f"script{place}.py")
+        scripts[-1].write_text(text)
+    for fault, (code, said) in zip(faults, executed(scripts), strict=True):
+        where = f"{fault.record.id} on {fault.backend.name}:\n{said}"
+        assert code == 1, where
+        if fault.kind == "value" and fault.figure.error is not None:
+            error = float(re.search(r"error (\S+), allowed", said)[1])
+            assert f"{fault.quantity}{list(fault.figure.index)} of step {fault.figure.step}" in said, where
+            assert error == pytest.approx(fault.figure.error, rel=1e-3, abs=2e-4 * fault.figure.allowed), where
+
+
+def test_torch_scripts_of_every_op_show_the_same_error(faults, tmp_path):
+    found = list(faults("torch-cpu", "-torch-"))
+    assert {fault.case.op for fault in found} >= {
+        "BatchNorm2d",
+        "InstanceNorm1d",
+        "LayerNorm",
+        "GroupNorm",
+        "LocalResponseNorm",
+    }
+    assert {fault.kind for fault in found} >= {"value", "raises", "accepts"}
+    check(found, tmp_path)
+
+
+def test_exported_scripts_show_the_same_error(faults, tmp_path):
+    small = lambda case: len(case.steps) <= 2  # noqa: E731 - a word for the call below
+    found = [
+        *faults("onnx-training", "batch_norm_1d-onnx-training", wanted=small),
+        *faults(
+            "onnx-script",
+            "layer_norm-onnx-epsilon",
+            "group_norm-onnx-script-mixed",
+            "batch_norm_1d-onnx-epsilon",
+            wanted=small,
+        ),
+        *faults("onnx-dynamo", "batch_norm_1d-onnx-dynamo-training", wanted=small),
+    ]
+    assert {fault.backend.name for fault in found} == {"onnx-training", "onnx-script", "onnx-dynamo"}
+    check(found, tmp_path)
+
+
+@pytest.mark.slow
+def test_every_declared_divergence_of_an_exporter_has_a_script_that_shows_it(faults, tmp_path):
+    found = [
+        *faults("onnx-dynamo", "-onnx-"),
+        *faults("onnx-script", "-onnx-"),
+        *faults("onnx-training", "-onnx-"),
+        *faults("onnx-reference", "-onnx-"),
+        *faults("onnx-step", "-onnx-", "-step"),
+    ]
+    assert {fault.backend.name for fault in found} == {
+        "onnx-dynamo", "onnx-script", "onnx-training", "onnx-reference", "onnx-step",
+    }  # fmt: skip
+    check(found, tmp_path)
+
+
+def test_a_script_is_gone_with_its_fault(faults, tmp_path):
+    """With an allowance that covers the error, the script exits 0: it does not fail by itself."""
+    fault = next(iter(faults("torch-cpu", "layer_norm-torch-cpu-half")))
+    text = re.sub(r"ALLOWED = (\(.*\)), \S+", r"ALLOWED = \1, 1e9", written(fault))
+    script = tmp_path / "gone.py"
+    script.write_text(text)
+    ((code, said),) = executed([script])
+    assert code == 0, said
+
+
+def test_the_death_of_a_process_is_shown_from_outside(suite, tmp_path):
+    from conformance.repro.find import examined
+
+    plain = (case for case in suite.cases if case.op == "GroupNorm" and case.layout == "contiguous")
+    case = next(case for case in plain if 0 in case.shape and case.raises is None and case.dtype == "float32")
+    fault = examined(case, "onnx-script", suite)
+    assert fault.kind == "dies"
+    script = tmp_path / "dies.py"
+    script.write_text(written(fault))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 1
+    assert re.search(r"the child ended with -\d+, expected 0", done.stdout)
+
+
+def test_scripts_are_short_enough_to_be_pasted(faults):
+    lengths = [lines_of(written(fault)) for fault in faults("torch-cpu", "-torch-")]
+    assert lengths
+    assert all(20 <= length <= MOST_LINES for length in lengths)
