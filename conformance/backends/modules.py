@@ -127,8 +127,9 @@ def load_state(module: torch.nn.Module, case: Case, inputs: Inputs) -> None:
     unknown = sorted(set(parameters) - set(inputs.params))
     if unknown:
         raise StateMismatch(f"{case.op} with these arguments has no parameter {', '.join(unknown)}, this module does")
-    network = case.op in OPS and OPS[case.op].nodes is not None  # defaults of its linear layers are random
-    _load("parameter", parameters, inputs.params, keep=case.params == "default" and not network)
+    entry = OPS.get(case.op)  # of these the constructor draws the weights
+    drawn = entry is not None and (entry.nodes is not None or entry.family in ("linear", "convolution"))
+    _load("parameter", parameters, inputs.params, keep=case.params == "default" and not drawn)
     _load("buffer", buffers, inputs.buffers, keep=case.buffers == "default")
 
 

@@ -101,3 +101,12 @@ def test_a_missing_parameter_is_told_with_those_that_exist(case_of):
     case = case_of("LayerNorm")
     with pytest.raises(StateMismatch, match=r"no parameter 'bias' in this module \(it has: weight\)"):
         load_state(build(case, lambda **_: torch.nn.LayerNorm(6, bias=False)), case, make_inputs(case))
+
+
+@pytest.mark.parametrize("op", ["Linear", "Conv2d"])
+def test_default_parameters_are_loaded_where_the_constructor_draws_its_own(op, case_of):
+    case = case_of(op, params="default")
+    module = build(case)
+    load_state(module, case, make_inputs(case))
+    assert (module.weight == 1).all()
+    assert (module.bias == 0).all()
