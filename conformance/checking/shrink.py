@@ -21,6 +21,7 @@ from conformance.suite.case import Case, Dtype, Export
 from conformance.suite.identity import key_of_case
 
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17, 31, 32, 33, 64, 65, 128, 129)
+HANDFUL = 8  # cases that are tried before it is asked whether one of them fails
 Proposals = Callable[[Case], Iterator[Case]]
 
 
@@ -107,12 +108,14 @@ def shrink(case: Case, record: Record, trials: Trials, candidate: str, judge: st
                 again = False
                 if time.monotonic() > deadline:
                     return Shrunk(case, record, tried, hurried=True)
-                batch = [smaller for smaller in _distinct(proposals(case)) if smaller.key != case.key]
-                tried += len(batch)
-                for smaller, records in zip(batch, trials.run(batch) if batch else (), strict=True):
-                    if symptom.shown_by(records[candidate]) and records[judge].verdict in ("pass", "fail", "known"):
-                        case, record = smaller, records[candidate]
-                        changed = again = True
+                for batch in _handfuls(case, proposals):
+                    tried += len(batch)
+                    for smaller, records in zip(batch, trials.run(batch), strict=True):
+                        if symptom.shown_by(records[candidate]) and records[judge].verdict in ("pass", "fail", "known"):
+                            case, record = smaller, records[candidate]
+                            changed = again = True
+                            break
+                    if again:
                         break
     return Shrunk(case, record, tried, hurried=False)
 
@@ -131,8 +134,11 @@ def plainness(case: Case) -> tuple[int, int, int]:
     return len(case.steps), odd, prod(case.shape)
 
 
-def _distinct(cases: Iterator[Case]) -> list[Case]:
-    return list({case.key: case for case in cases}.values())
+def _handfuls(case: Case, proposals: Proposals) -> Iterator[list[Case]]:
+    """The simpler cases that a pass proposes, each once, a few at a time: the first of them often do."""
+    distinct = list({smaller.key: smaller for smaller in proposals(case) if smaller.key != case.key}.values())
+    for start in range(0, len(distinct), HANDFUL):
+        yield distinct[start : start + HANDFUL]
 
 
 # ---- passes: each proposes simpler cases, the most wished for first --------------------------------------------------

@@ -127,6 +127,11 @@ def test_what_a_candidate_says_that_it_cannot_do_is_unsupported_in_its_own_words
     assert "there is no cumulative average here" in {record.reason for record in records}
 
 
+def test_a_kernel_that_torch_lacks_is_a_refusal_where_one_is_expected():
+    cases = [case for case in shipped("LayerNorm") if case.dtype == "int64"]
+    assert {record.verdict for record in run("Plain", "LayerNorm", cases)} == {"pass"}
+
+
 def test_a_gradient_of_its_own_that_is_wrong_fails(monkeypatch):
     right = candidates.numpy_layer_norm_gradient
     monkeypatch.setattr(candidates, "numpy_layer_norm_gradient", lambda *a, **k: (right(*a, **k)[0] * 1.01, {}))
