@@ -3,6 +3,7 @@
 Everything is computed in float32 (float64 stays) and rounded once, and torch differentiates it.
 """
 
+# ruff: noqa: FBT002 - the signatures are torch's
 from __future__ import annotations
 
 import torch

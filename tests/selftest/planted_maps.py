@@ -1,11 +1,12 @@
 """Wrong linear layers, convolutions, pools, activations, flattening and dropout."""
 
+# ruff: noqa: FBT002 - the signatures are torch's
 from __future__ import annotations
 
 import torch
 from layers import wide
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class Rounded(nn.Module):
@@ -33,7 +34,7 @@ class NoBias(HandLinear):
 
 class BiasTwice(HandLinear):
     def compute(self, x, w, b):
-        return F.linear(x, w, b) if b is None else F.linear(x, w, b) + b
+        return functional.linear(x, w, b) if b is None else functional.linear(x, w, b) + b
 
 
 class _Product(torch.autograd.Function):
@@ -113,19 +114,19 @@ class NoDilation(HandConv):
             return super().compute(x, w, b)
         right = super().compute(x, w, b)
         padded = self._padded(x)
-        y = F.conv2d(padded, w, b, self.stride, 0, 1, self.groups)
+        y = functional.conv2d(padded, w, b, self.stride, 0, 1, self.groups)
         return y[..., : right.shape[-2], : right.shape[-1]].contiguous()
 
     def _padded(self, x):
         left_right_top_bottom = self._reversed_padding_repeated_twice
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
-        return F.pad(x, left_right_top_bottom, mode=mode)
+        return functional.pad(x, left_right_top_bottom, mode=mode)
 
 
 class ZerosInThePadding(HandConv):
     def compute(self, x, w, b):
-        padded = F.pad(x, self._reversed_padding_repeated_twice)
-        return F.conv2d(padded, w, b, self.stride, 0, self.dilation, self.groups)
+        padded = functional.pad(x, self._reversed_padding_repeated_twice)
+        return functional.conv2d(padded, w, b, self.stride, 0, self.dilation, self.groups)
 
 
 # ---- pools ----------------------------------------------------------------------------------------------------------
@@ -135,28 +136,32 @@ class ZeroPadded(nn.MaxPool2d):
     """Pads with zeros first, also where ceil_mode lets a window hang over."""
 
     def forward(self, x):
-        pairs = [v if isinstance(v, (tuple, list)) else (v, v) for v in (
-            self.kernel_size, self.kernel_size if self.stride is None else self.stride, self.padding, self.dilation)]  # fmt: skip
+        stride = self.kernel_size if self.stride is None else self.stride
+        given = self.kernel_size, stride, self.padding, self.dilation
+        pairs = [each if isinstance(each, (tuple, list)) else (each, each) for each in given]
         right = super().forward(x)
         before_after = []
         for axis, (k, s, p, d) in enumerate(zip(*pairs, strict=True)):
             reach = (right.shape[axis - 2] - 1) * s + d * (k - 1) + 1
             before_after = [p, max(reach - p - x.shape[axis - 2], 0), *before_after]
-        padded = F.pad(x, before_after)
-        y = F.max_pool2d(padded, self.kernel_size, pairs[1], 0, self.dilation)
-        return y[..., : right.shape[-2], : right.shape[-1]].contiguous()
+        padded = functional.pad(x, before_after)
+        y = functional.max_pool2d(padded, self.kernel_size, pairs[1], 0, self.dilation)
+        y = y[..., : right.shape[-2], : right.shape[-1]]
+        if right.dim() == 4 and right.is_contiguous(memory_format=torch.channels_last) and not right.is_contiguous():
+            return y.contiguous(memory_format=torch.channels_last)
+        return y.contiguous()
 
 
 class SumPool(nn.AvgPool2d):
     def forward(self, x):
-        return F.avg_pool2d(
+        return functional.avg_pool2d(
             wide(x), self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad, 1
         ).to(x.dtype)
 
 
 class Inverted(nn.AvgPool2d):
     def forward(self, x):
-        return F.avg_pool2d(
+        return functional.avg_pool2d(
             wide(x), self.kernel_size, self.stride, self.padding, self.ceil_mode, not self.count_include_pad,
             self.divisor_override,
         ).to(x.dtype)  # fmt: skip
@@ -164,7 +169,7 @@ class Inverted(nn.AvgPool2d):
 
 class IgnoresOverride(nn.AvgPool2d):
     def forward(self, x):
-        return F.avg_pool2d(
+        return functional.avg_pool2d(
             wide(x), self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
         ).to(x.dtype)
 
@@ -174,12 +179,12 @@ class IgnoresOverride(nn.AvgPool2d):
 
 class Leaky(Rounded):
     def compute(self, x):
-        return F.leaky_relu(x)
+        return functional.leaky_relu(x)
 
 
 class Six(Rounded):
     def compute(self, x):
-        return F.relu6(x)
+        return functional.relu6(x)
 
 
 class _Unmasked(torch.autograd.Function):
@@ -199,7 +204,7 @@ class StraightThrough(Rounded):
 
 class HardSigmoid(Rounded):
     def compute(self, x):
-        return F.hardsigmoid(x)
+        return functional.hardsigmoid(x)
 
 
 class _OfInput(torch.autograd.Function):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from conformance.backends.torch_module import TorchModule
+from conformance.checking import judging
 from conformance.diagnose import Diagnosis, Searches, diagnose
 from conformance.engine.execute import Seat, SharedCase, Tools, execute
 from conformance.engine.tools import standard
@@ -60,7 +61,7 @@ def _cases() -> tuple[Case, ...]:
 
 @cache
 def sample(op: str) -> tuple[Case, ...]:
-    """The small cases of an op that end in values."""
+    """The small cases of an op that end in values; a layer by hand need not refuse what torch refuses."""
     return tuple(
         case
         for case in _cases()
@@ -69,6 +70,7 @@ def sample(op: str) -> tuple[Case, ...]:
         and case.dtype != "int64"
         and math.prod(case.shape) * len(case.steps) <= ELEMENTS
         and case.optimizer is None
+        and not case.resets
         and not case.marks
     )
 
@@ -81,19 +83,20 @@ def _tools() -> Tools:
 _SHARED: dict[str, SharedCase] = {}
 
 
-def _shared(case: Case) -> SharedCase:
+def shared(case: Case) -> SharedCase:
     """Inputs and expectation, once for all modules."""
     return _SHARED.setdefault(case.key, SharedCase(case, _tools()))
 
 
-def outcome(title, op, factory, expected=(), every: int = 1) -> Outcome:
-    """Run a module through every so many of the cases of an op."""
+def outcome(title, op, factory, expected=(), *, as_checked=False, every=1) -> Outcome:
+    """Run a module through every so many of the cases of an op.
+
+    as_checked: whether it is judged as `conformance check` judges, for its numbers and not for torch's manners.
+    """
     started = time.process_time()
-    tools = _tools()
-    tools = Tools(**{**{name: getattr(tools, name) for name in Tools.__slots__}, "suspects": Searches()})
-    backend = TorchModule(title, "cpu", factory)
-    seat = Seat(title, backend, "", {})
+    tools = judging.tools() if as_checked else replace(_tools(), suspects=Searches())
+    seat = Seat(title, TorchModule(title, "cpu", factory), "", {})
     cases = sample(op)[::every]
-    records = tuple(execute(_shared(case), seat, tools, {}) for case in cases)
+    records = tuple(execute(shared(case), seat, tools, {}) for case in cases)
     diagnosis = diagnose(records, cases)
     return Outcome(title, records, diagnosis, time.process_time() - started, tuple(expected))
