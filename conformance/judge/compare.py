@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance.judge.allowance import allowance, storage_rounding, ulp
+from conformance.judge.allowance import allowance, storage_rounding, ulp_at
 from conformance.record import Figure
 from conformance.suite.case import Tolerance
 from references.expected import Expected, Quantity
@@ -118,7 +117,7 @@ class _Flat:
         scale = _joined([pair.value.scale for pair in pairs])
         self.got = got = _joined([pair.got for pair in pairs])
         largest = stored.max * (1 + stored.u)
-        self.value = value = np.clip(self.reference, -largest, largest)  # keeps NaN
+        self.value = value = np.minimum(np.maximum(self.reference, -largest), largest)  # keeps NaN
         judged = Quantity(value, scale, first.value.stored)
         limit = allowance(judged, first.label, first.tolerance)
         self.source, allowed = limit.source, limit.allowed
@@ -137,6 +136,17 @@ class _Flat:
         class_wrong = expects_nan & ~(np.isnan(got) | (first.value.any_nonfinite & np.isinf(got)))
         class_wrong |= promised & np.isnan(seen)
         self.ratio = np.where(class_wrong, np.inf, _over(self.error, self.allowed))
+
+    def largest_error(self, part: slice) -> float:
+        """Of the elements for which something is promised."""
+        error = self.error[part]
+        return float(error.max() if self.promised is None else np.nanmax(error))
+
+    def largest_value(self, part: slice) -> float:
+        """The size of the largest value for which something is promised, 0 where there is none."""
+        value = self.value[part]
+        promised = value if self.promised is None else value[self.promised[part]]
+        return float(np.abs(promised).max()) if promised.size else 0.0
 
 
 class Compared:
@@ -170,38 +180,49 @@ class Compared:
 
     def _figure(self) -> Figure:
         pair, flat, part = self._pair, self._flat, self._part
-        quantity, got, stored = pair.value, pair.got, flat.stored
-        figure = Figure(
+        quantity, stored = pair.value, flat.stored
+        undetermined = float(quantity.undetermined.mean()) if quantity.undetermined is not None else 0.0
+        if not pair.got.size:
+            return Figure(
+                quantity=pair.quantity,
+                step=pair.step,
+                budget=0.0,
+                undetermined=undetermined,
+                n=pair.context.n,
+                kappa=pair.context.kappa,
+                source=flat.source,
+            )
+        at, clean = self._at, self.budget is not None
+        worst, allowed, value = float(flat.error[at]), flat.allowed[at], flat.value[at]
+        return Figure(
             quantity=pair.quantity,
             step=pair.step,
-            budget=0.0,
-            size=got.size,
-            undetermined=float(quantity.undetermined.mean()) if quantity.undetermined is not None else 0.0,
-            n=pair.context.n,
-            kappa=pair.context.kappa,
-            source=flat.source,
-        )
-        if not got.size:
-            return figure
-        at, clean = self._at, self.budget is not None
-        value = flat.value[part]
-        finite = np.abs(value if flat.promised is None else value[flat.promised[part]])
-        worst, allowed = float(flat.error[at]), flat.allowed[at]
-        largest_error = float(np.nanmax(flat.error[part])) if clean else float("inf")
-        return msgspec.structs.replace(
-            figure,
             budget=self.budget,
             error=worst if clean else None,
             allowed=float(allowed),
             got=_text(flat.got[at], quantity.stored),
             expected=_text(flat.reference[at], quantity.stored),
-            index=tuple(int(i) for i in np.unravel_index(at - part.start, got.shape)),
-            ulps=worst / float(ulp(flat.value[at], stored)) if clean else None,
+            index=_index(at - part.start, pair.got.shape),
+            ulps=worst / ulp_at(float(value), stored) if clean else None,
             exceeding=int(np.count_nonzero(flat.ratio[part] > 1)),
-            relative=_relative(largest_error, float(finite.max()) if finite.size else 0.0) if clean else None,
-            storage=float(storage_rounding(flat.value[at], stored) / allowed) if clean and allowed else None,
+            size=pair.got.size,
+            relative=_relative(flat.largest_error(part), flat.largest_value(part)) if clean else None,
+            undetermined=undetermined,
+            n=pair.context.n,
+            kappa=pair.context.kappa,
+            storage=float(storage_rounding(value, stored) / allowed) if clean and allowed else None,
+            source=flat.source,
             ok=self.ok,
         )
+
+
+def _index(place: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Where in an array of this shape the element stands that comes at this place in C order."""
+    index: list[int] = []
+    for size in reversed(shape):
+        place, rest = divmod(place, size)
+        index.append(rest)
+    return tuple(reversed(index))
 
 
 def _joined(arrays: Sequence[Array]) -> Array:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.judge.allowance import allowance, storage_rounding, tolerance_for, ulp
+from conformance.judge.allowance import allowance, storage_rounding, tolerance_for, ulp, ulp_at
 from conformance.suite.case import Tolerance
 from references.expected import Quantity
 from references.rounding import FORMATS, STORAGE
@@ -36,6 +36,12 @@ def test_an_ulp_is_the_gap_to_the_next_number_of_the_format(dtype, number):
     bits = {2: np.uint16, 4: np.uint32, 8: np.uint64}[STORAGE[dtype].itemsize]
     following = (np.array([here]).view(bits) + bits(1)).view(STORAGE[dtype])[0]
     assert float(ulp(np.array(float(here)), FORMATS[dtype])) == float(following) - float(here)
+
+
+@pytest.mark.parametrize("stored", FORMATS.values(), ids=str)
+def test_an_ulp_at_one_number_is_that_of_an_array(stored):
+    numbers = [0.0, -1.0, 1.5, stored.tiny, -stored.tiny / 2, stored.eta, stored.max, 3e-3, *np.ldexp(1.0, [-7, 9])]
+    assert [ulp_at(float(number), stored) for number in numbers] == ulp(np.array(numbers), stored).tolist()
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
