@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from conformance.judge.allowance import allowance
+from conformance.judge.expectation import Expectation
 from conformance.ops import OPS
 from conformance.reference import build_reference
 from conformance.repro.block import Block, joined
@@ -20,7 +21,7 @@ from conformance.repro.fault import Fault
 from conformance.repro.given import run_block, spread, state_of, unfolded, variable
 from conformance.repro.sources import SOURCES
 from conformance.suite.case import Case
-from references.expected import Quantity, run
+from references.expected import Quantity
 from references.fold import Fold
 
 #: op family -> the lines that make ``expected``, an array, from the inputs; None where the quantity is not covered
@@ -29,14 +30,9 @@ Writer = Callable[[Fault], Block | None]
 
 def expected_quantity(fault: Fault) -> Quantity:
     """What the reference says, by which the fault was found."""
-    case, inputs = fault.case, fault.inputs
-    steps = run(
-        build_reference(case),
-        [(step.x, step.grad_output) for step in inputs.steps],
-        inputs.params,
-        inputs.buffers,
-        case.steps,
-    )
+    case, expectation = fault.case, Expectation(fault.case, fault.inputs)
+    plain = OPS[case.op].judged == "reference" and case.optimizer is None
+    steps = expectation.steps() if plain else expectation.steps_for(fault.backend.run(case, fault.inputs))
     return steps[fault.last].quantities[fault.quantity]
 
 
@@ -45,8 +41,11 @@ def definition_block(fault: Fault, given: Block) -> Block:
     assert fault.figure is not None
     quantity = expected_quantity(fault)
     index = fault.figure.index
+    if OPS[fault.case.op].judged == "law" and fault.quantity in ("output", "grad_input"):
+        return _kept(fault)
     writer = _WRITERS.get(OPS[fault.case.op].family)
-    if writer is not None and fault.case.optimizer is None and not fault.case.resets:
+    determined = quantity.undetermined is None or not bool(quantity.undetermined[index])
+    if writer is not None and determined and fault.case.optimizer is None and not fault.case.resets:
         block = writer(fault)
         if block is not None and _gives(given + block, quantity, index):
             return block
@@ -91,6 +90,18 @@ def _number(fault: Fault, quantity: Quantity) -> Block:
         else repr(float(value))
     )
     block.add(f"expected = {{{index!r}: {number}}}")
+    return block
+
+
+def _kept(fault: Fault) -> Block:
+    """Dropout: what was kept is seen in the output; the rest follows from that."""
+    p = float(fault.case.args["p"])
+    given = "x" if fault.quantity == "output" else "gy"
+    block = Block(lines=[f"# {SOURCES['dropout']}"])
+    block.add("kept = np.asarray(y.detach().double() if isinstance(y, torch.Tensor) else y, float) != 0")
+    block.imports.add("import torch")
+    scaled = f"{given} / (1 - {p!r})" if fault.training and p < 1 else (given if not fault.training else f"0 * {given}")
+    block.add(f"expected = np.where(kept, {scaled}, 0.0)")
     return block
 
 

@@ -47,6 +47,8 @@ class Fault:
     @property
     def stateful(self) -> bool:
         """Whether the fault depends on running statistics that earlier steps moved."""
+        if self.case.optimizer is not None or OPS[self.case.op].judged == "law":
+            return True  # earlier steps moved the parameters, or the generator of random numbers
         tracked = bool(OPS[self.case.op].buffers(self.case.args))
         exported = self.backend.name in EXPORTED  # torch 2.13 writes running statistics, whatever the mode
         return tracked and (self.quantity.startswith("buffer.") or self.case.steps[self.last] == "eval" or exported)
@@ -56,10 +58,17 @@ class Fault:
         """The earlier steps that matter: those in training mode, where there are running statistics."""
         if not self.stateful:
             return ()
-        return tuple(step for step in range(self.last) if self.case.steps[step] == "train")
+        return tuple(step for step in range(self.start, self.last) if self.case.steps[step] == "train")
+
+    @property
+    def start(self) -> int:
+        """The step before which the buffers were last made new."""
+        return max((step for step in self.case.resets if step <= self.last), default=0)
 
     @property
     def wants_gradient(self) -> bool:
+        if self.case.optimizer is not None:
+            return True
         return self.quantity.startswith("grad") or (self.figure is None and self.case.requires_grad)
 
     @property

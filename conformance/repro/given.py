@@ -81,7 +81,8 @@ def state_of(fault: Fault) -> dict[str, Array]:
     case, inputs = fault.case, fault.inputs
     state = dict(inputs.params) if case.params != "default" else {}
     matter = fault.stateful or fault.kind in ("raises", "accepts", "dies")
-    if matter and case.buffers != "default":
+    renewed = any(step <= fault.last for step in case.resets)
+    if matter and case.buffers != "default" and not renewed:
         counted = case.args.get("momentum", 0.0) is None or fault.quantity == "buffer.num_batches_tracked"
         state |= {name: array for name, array in inputs.buffers.items() if array.ndim or counted}
     return state

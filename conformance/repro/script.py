@@ -7,6 +7,7 @@ from textwrap import wrap
 from conformance import __version__
 from conformance.repro import onnx_code, torch_code
 from conformance.repro.block import WIDTH, Block, joined
+from conformance.repro.call import of_one_call
 from conformance.repro.definition import definition_block
 from conformance.repro.fault import Fault
 from conformance.repro.given import given_block
@@ -20,7 +21,12 @@ _MOST_BYTES = 8_000  # of packed inputs that may still be pasted
 
 
 def written(fault: Fault) -> str:
-    """The whole script; the inputs are packed where it would be too long with the code that generates them."""
+    """The whole script; the inputs are packed where it would be too long with the code that generates them.
+
+    Raises:
+        ConformanceError: a network shows a fault that is none of its layers.
+    """
+    fault = of_one_call(fault)
     plain = _written(fault, given_block(fault))
     if lines_of(plain) <= MOST_LINES:
         return plain

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from conformance.backends.modules import arguments, factory_of
+from conformance.backends.seeds import seed_of
+from conformance.ops import OPS
 from conformance.repro.block import Block
 from conformance.repro.fault import Fault
 from conformance.repro.given import state_of, variable
@@ -25,7 +28,12 @@ def layer_block(fault: Fault) -> Block:
         )
     to = f".to(torch.{case.param_dtype})" if case.param_dtype not in ("float32", "int64") else ""
     to += ".cuda()" if device else ""
-    block.add(f"layer = torch.nn.{case.op}({_arguments(fault)}){to}")
+    make = factory_of(case.op)
+    own = make.__module__.startswith("conformance")
+    if own:
+        block.imports |= {"from torch import nn", "from typing import Self"}
+        block.add(*_source(make))
+    block.add(f"layer = {'' if own else 'torch.nn.'}{make.__name__ if own else case.op}({_arguments(fault)}){to}")
     state = state_of(fault)
     if state:
         items = ", ".join(f"{name!r}: {variable(name)}" for name in state)
@@ -33,6 +41,16 @@ def layer_block(fault: Fault) -> Block:
         block.add(f"state = {{{items}}}")
         block.add(f"layer.load_state_dict({{name: torch.as_tensor(value) for name, value in state.items()}}{strict})")
     return block
+
+
+def _source(make: Callable[..., Any]) -> list[str]:
+    """The class itself, where it is not one of torch.nn; without its docstrings and the remarks to our own tools."""
+    lines = inspect.getsource(make).splitlines()
+    text = "\n".join(line.partition("  # noqa")[0] for line in lines)
+    docs = [doc for doc in (make.__doc__,) if doc]
+    for doc in docs:
+        text = text.replace(f'    """{doc}"""\n', "")
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _complete(fault: Fault, state: dict[str, Any]) -> bool:
@@ -83,11 +101,26 @@ def layout_block(fault: Fault) -> Block:
 
 def history_lines(fault: Fault) -> list[str]:
     """The earlier training steps, which move the running statistics."""
+    case = fault.case
+    lines = []
+    if case.optimizer is not None:
+        settings = ", ".join(f"{name}={value!r}" for name, value in case.optimizer.arguments.items())
+        lines.append(f"optimizer = torch.optim.SGD(layer.parameters(), {settings})")
+    if OPS[case.op].judged != "reference":
+        lines.append(f"torch.manual_seed({seed_of(case)})")
     if not fault.history:
-        return []
-    given = tensor("x", fault, fault.case.layout)
+        return lines
+    given = tensor("x", fault, case.layout)
+    if case.optimizer is not None:
+        return [
+            *lines,
+            "for x, gy in batches[:-1]:  # training steps before, each with its update",
+            f"    layer.train()({given}).backward({tensor('gy', fault, case.grad_layout)})",
+            "    optimizer.step(), optimizer.zero_grad()",
+        ]
     one = "x, _" if fault.wants_gradient else "x"
     return [
+        *lines,
         "with torch.no_grad():",
         f"    for {one} in batches[:-1]:  # training steps before, which move the running statistics",
         f"        layer.train()({given})",
@@ -120,6 +153,8 @@ def run_block(fault: Fault) -> Block:
     """``got``, an array of the quantity that is off."""
     block = layout_block(fault)
     block.add(*history_lines(fault), *current_lines(fault), *step_lines(fault))
+    if fault.case.optimizer is not None and fault.training:
+        block.add("optimizer.step()")
     block.add(f"got = {array(quantity_of(fault))}")
     return block
 
@@ -131,6 +166,10 @@ def quantity_of(fault: Fault) -> str:
     known = {"output": "y", "grad_input": "t.grad"}
     if quantity in known:
         return known[quantity]
+    if kind == "param":
+        return f'layer.get_parameter("{name}")'
+    if kind == "momentum":
+        return f'optimizer.state[layer.get_parameter("{name}")]["momentum_buffer"]'
     return f'layer.get_parameter("{name}").grad' if kind == "grad" else f'layer.get_buffer("{name}")'
 
 

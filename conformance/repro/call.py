@@ -1,0 +1,63 @@
+"""A fault inside a network, as a fault of the one call of the one layer that shows it.
+
+The judge of networks takes what a backend put into each module as exact, so that the module alone, given the same
+tensors, is where the fault is.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from conformance.captured import Captured
+from conformance.errors import ConformanceError
+from conformance.inputs import Inputs, StepInputs
+from conformance.ops import OPS
+from conformance.record import Figure
+from conformance.repro.fault import Fault
+from conformance.suite.case import Case
+
+
+def of_one_call(fault: Fault) -> Fault:
+    """The fault as one of a single layer; the fault itself where it is no network's.
+
+    Raises:
+        ConformanceError: it is the network's own, or shown by the node of a graph, which no layer of torch stands for.
+    """
+    if OPS[fault.case.op].nodes is None or fault.figure is None:
+        return fault
+    title, _, quantity = fault.figure.quantity.rpartition(" ")
+    observation = fault.backend.run(fault.case, fault.inputs)
+    calls = [call for call in observation.steps[fault.last].modules if str(call) == title]
+    if not calls or calls[0].kind not in OPS or calls[0].x is None:
+        raise ConformanceError(
+            f"{fault.figure.quantity} of {fault.case.id} on {fault.backend.name} is shown by no layer of its own",
+            hint="there is no script for it yet; conformance run --key KEY keeps the graph of a failing export",
+        )
+    call = calls[0]
+    case, inputs = _alone(fault, call)
+    figure: Figure = msgspec.structs.replace(fault.figure, quantity=quantity, step=0)
+    return Fault(case, inputs, fault.backend, fault.record, fault.kind, figure, None, fault.why)
+
+
+def _alone(fault: Fault, call: Captured) -> tuple[Case, Inputs]:
+    assert call.x is not None
+    x = call.x
+    stored = [array.dtype.name for array in (*call.params.values(), *call.buffers.values()) if array.ndim]
+    case: Case = msgspec.structs.replace(
+        fault.case,
+        op=call.kind,
+        args=dict(call.args),
+        shape=tuple(x.shape),
+        dtype=x.dtype.name,
+        param_dtype=stored[0] if stored else x.dtype.name,
+        layout="contiguous",
+        grad_layout="contiguous",
+        requires_grad=True,
+        params="random",
+        buffers="random",
+        steps=(call.mode,),
+        resets=(),
+        optimizer=None,
+    )
+    upstream = call.grad_output if call.grad_output is not None else x * 0
+    return case, Inputs(dict(call.params), dict(call.buffers), (StepInputs(x, upstream),))
