@@ -34,12 +34,17 @@ class Training:
             reset_running_stats(self._module)
 
     def after(self, mode: Mode) -> dict[str, Array]:
-        """The update after a train step; the parameters and their momentum buffers after any step."""
-        if self._optimizer is None:
+        """The update after a train step; under a procedure, what any step leaves behind.
+
+        These are the buffers and, with an optimizer, the parameters and their momentum buffers.
+        """
+        if self._optimizer is None and not self._resets:
             return {}
+        found = {f"buffer.{name}": to_array(buffer) for name, buffer in self._module.named_buffers()}
+        if self._optimizer is None:
+            return found
         if mode == "train":
             self._optimizer.step()
-        found = {}
         for name, parameter in self._module.named_parameters():
             found[f"param.{name}"] = to_array(parameter)
             buffer = self._optimizer.state.get(parameter, {}).get("momentum_buffer")

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from conformance.composition import build_network, end_to_end_holds
 from conformance.inputs import Inputs
+from conformance.judge.course import Course
 from conformance.judge.end_to_end import expected_steps
 from conformance.judge.law import steps_given
 from conformance.observation import Observation
@@ -84,6 +85,8 @@ class Expectation:
         """
         if OPS[self.case.op].judged == "law":
             return steps_given(self.case, self.inputs, observation, label)
+        if (self.case.optimizer is not None or self.case.resets) and end_to_end_holds(self.case):
+            return self._network_steps(observation, label)
         if self.case.optimizer is None:
             return self.steps(label, variant)
         reference = build_reference(self.case, label, of=reference_class(self.case.op, variant))
@@ -92,6 +95,16 @@ class Expectation:
         for given, mode, seen in zip(self.inputs.steps, self.case.steps, observation.steps, strict=True):
             results.append(reference.step(given.x, given.grad_output, self.inputs.params, state, mode))
             state = reference.forced(results[-1].state, seen.arrays)
+        return results
+
+    def _network_steps(self, observation: Observation, label: Class) -> list[Expected]:
+        """Each step of a network by itself, from the parameters and buffers that the backend had before it."""
+        network, course = build_network(self.case, label), Course(self.case, self.inputs)
+        results: list[Expected] = []
+        for number, (given, mode) in enumerate(zip(self.inputs.steps, self.case.steps, strict=True)):
+            at, key = course.before(number), f"{self.case.key}/{number}"
+            results += expected_steps(network, [(given.x, given.grad_output)], [mode], (at.params, at.buffers), key)
+            course.after(observation.steps[number])
         return results
 
     def wanted(self, quantity: str) -> bool:

@@ -17,6 +17,7 @@ from conformance.inputs import Inputs
 from conformance.inputs.make import StepInputs
 from conformance.judge.allowance import tolerance_for
 from conformance.judge.compare import compare
+from conformance.judge.course import Course, State, update_figures
 from conformance.judge.end_to_end import judge_step
 from conformance.judge.expectation import Expectation
 from conformance.judge.local import call_figures
@@ -36,13 +37,19 @@ def network_figures(
 ) -> Iterator[Figure]:
     """All figures of all steps: of modules or of the nodes of a graph, where the backend shows them, and end to end."""
     judge = _Modules(case, expectation.inputs, label)
+    course = Course(case, expectation.inputs)
     for number, (mode, seen) in enumerate(zip(case.steps, observation.steps, strict=True)):
+        at = course.before(number)
         if seen.modules:
-            yield from judge.step(number, mode, seen)
+            yield from judge.step(number, mode, seen, at)
+        if not observes or "param.".startswith(observes):
+            yield from update_figures(case, at, seen, number, label)
+        course.after(seen)
         for call in seen.nodes:
             yield from call_figures(call, label if label != "A" else call.label, number)
     if end_to_end_holds(case):
-        for number, (expected, seen) in enumerate(zip(expectation.steps(label), observation.steps, strict=True)):
+        steps = expectation.steps_for(observation, label)
+        for number, (expected, seen) in enumerate(zip(steps, observation.steps, strict=True)):
             for name, quantity in expected.quantities.items():
                 if not expectation.wanted(name) or (observes and not name.startswith(observes)):
                     continue
@@ -91,10 +98,11 @@ class _Modules:
             node.key: layer_reference(case, node, label) for node in self._nodes if node.op in OPS
         }
         self._shapes = _shapes(self._nodes, case.shape)
-        self._buffers = dict(inputs.buffers)
+        self._at = State(inputs.params, inputs.buffers, {})
 
-    def step(self, number: int, mode: Mode, seen: StepObservation) -> Iterator[Figure]:
-        """One step; the buffers that it leaves are those that the next one starts from."""
+    def step(self, number: int, mode: Mode, seen: StepObservation, at: State) -> Iterator[Figure]:
+        """One step, from the parameters and buffers that the backend had before it."""
+        self._at = at
         given = self._inputs.steps[number]
         known = {node.key: node for node in self._nodes}
         calls: dict[str, Captured] = {}
@@ -108,10 +116,6 @@ class _Modules:
             if node.op in OPS:
                 yield from self._local(node, number, mode, calls, seen)
         yield from self._wiring(number, given, calls, seen)
-        after = {
-            name.removeprefix("buffer."): array for name, array in seen.arrays.items() if name.startswith("buffer.")
-        }
-        self._buffers |= after
 
     def _wiring(self, number: int, given: StepInputs, calls: Calls, seen: StepObservation) -> Iterator[Figure]:
         wiring = Wiring(
@@ -133,11 +137,11 @@ class _Modules:
         if upstream is None or upstream.shape != target:  # the wiring tells
             upstream = np.zeros(target, call.x.dtype)
         reference = self._references[node.key]
-        state = reference.initial(_own(self._buffers, node.name))
+        state = reference.initial(_own(self._at.buffers, node.name))
         if isinstance(reference, Dropout):  # random: what follows from the mask that its output shows
             expected = reference.given(call.x, upstream, call.arrays, mode)
         else:
-            expected = reference.step(call.x, upstream, _own(self._inputs.params, node.name), state, mode)
+            expected = reference.step(call.x, upstream, _own(self._at.params, node.name), state, mode)
         arrays = self._arrays(node, call.arrays, seen)
         for name, quantity in expected.quantities.items():
             full = f"{node.title} {name}"
