@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conformance.engine.store import StoredRun
+from conformance.report.causes import likely
 from conformance.report.headline import headline, next_step
 from conformance.report.summary import Summary, in_words
 from conformance.report.wording import again, body, likeness, title
@@ -31,7 +32,12 @@ def github(run: StoredRun) -> str:
 def _lines(summary: Summary) -> Iterator[str]:
     for group in summary.failure_groups:
         record = group.first
-        told = (*body(record), likeness(group), f"again: {again(record, summary.paths)}")
+        told = (
+            *body(record),
+            likely(record, summary.causes),
+            likeness(group),
+            f"again: {again(record, summary.paths)}",
+        )
         yield _command("error", record.where, title(record), "\n".join(line for line in told if line))
     seen = set()
     for record in summary.fixed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conformance.engine.store import StoredRun
+from conformance.report.causes import likely, lines_of
 from conformance.report.headline import amounts, headline, left_out, next_step, versions
 from conformance.report.summary import Summary, in_words
 from conformance.report.wording import again, body, likeness, number, title
@@ -31,16 +32,7 @@ def _lines(summary: Summary) -> Iterator[str]:
     yield f"**{in_words(summary.counts.items())}** = {len(run.records):,} records"
     yield ""
     yield from _table(summary)
-    if summary.failures:
-        yield from ("### Failures", "")
-        for group in summary.failure_groups[:FAILURES_SHOWN]:
-            record = group.first
-            yield from (f"- `{title(record)}` ({record.where})", "", "  ```text")
-            told = (*body(record), likeness(group), f"again: {again(record, summary.paths)}")
-            yield from (f"  {line}" for line in told if line)
-            yield from ("  ```", "")
-        if len(summary.failure_groups) > FAILURES_SHOWN:
-            yield from (f"and {len(summary.failure_groups) - FAILURES_SHOWN:,} more kinds of failure", "")
+    yield from _failures(summary)
     if summary.fixed:
         yield from ("### No longer seen", "")
         yield from (f"- `{record.id}` on {record.backend}: {_escape(record.reason)}" for record in summary.fixed)
@@ -64,6 +56,28 @@ def _lines(summary: Summary) -> Iterator[str]:
             yield f"| {reason.backend} | {reason.count:,} | {_escape(reason.reason)} |"
         yield ""
     yield _escape(next_step(summary))
+
+
+def _failures(summary: Summary) -> Iterator[str]:
+    if summary.failures:
+        yield from ("### Failures", "")
+        for group in summary.failure_groups[:FAILURES_SHOWN]:
+            record = group.first
+            yield from (f"- `{title(record)}` ({record.where})", "", "  ```text")
+            told = (
+                *body(record),
+                likely(record, summary.causes),
+                likeness(group),
+                f"again: {again(record, summary.paths)}",
+            )
+            yield from (f"  {line}" for line in told if line)
+            yield from ("  ```", "")
+        if len(summary.failure_groups) > FAILURES_SHOWN:
+            yield from (f"and {len(summary.failure_groups) - FAILURES_SHOWN:,} more kinds of failure", "")
+    if summary.causes:
+        yield from ("### Likely causes", "", "```text")
+        yield from (line for cause in summary.causes for line in lines_of(cause))
+        yield from ("```", "")
 
 
 def _table(summary: Summary) -> Iterator[str]:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from conformance.engine.store import StoredRun
-from conformance.record import BAD, VERDICTS, Figure, Record, Verdict
+from conformance.record import BAD, VERDICTS, Cause, Figure, Record, Verdict
 
 _NUMBERED = re.compile(r"(?<=[A-Za-z])_?\d+\b")  # node 0 and node 7 of a graph have the same trouble
 OK, FAILURES, INTERRUPTED, NOTHING = 0, 1, 2, 5
@@ -233,6 +233,11 @@ class Summary:
     def missing(self) -> tuple[ReasonGroup, ...]:
         """Which backends are not here, and why."""
         return self._by_reason("missing")
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """What the failures of each op and backend have in common, where the run came to its end."""
+        return self.run.footer.causes if self.run.footer is not None else ()
 
     @property
     def exit_code(self) -> int:

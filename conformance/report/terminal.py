@@ -14,6 +14,7 @@ from rich.text import Text
 
 from conformance.engine.store import StoredRun
 from conformance.record import BAD, Verdict
+from conformance.report.causes import likely, lines_of
 from conformance.report.headline import amounts, headline, left_out, next_step, versions
 from conformance.report.summary import GLYPHS, FailureGroup, Summary, Worst, in_words, many
 from conformance.report.wording import again, body, likeness, number, title
@@ -68,7 +69,14 @@ def draw(run: StoredRun, console: Console, *, limit: int = FAILURES_SHOWN) -> No
         else:
             console.print(_table(summary))
             line()
-    for part in (_failures(summary, limit), _fixed(summary), _known(summary), _reasons(summary), _notes(summary)):
+    for part in (
+        _failures(summary, limit),
+        _causes(summary),
+        _fixed(summary),
+        _known(summary),
+        _reasons(summary),
+        _notes(summary),
+    ):
         for text in part:
             line(text)
     for sentence in amounts(summary):
@@ -123,6 +131,8 @@ def _failures(summary: Summary, limit: int) -> Iterator[Text]:
         yield Text(title(record), STYLES[record.verdict]) + Text(f"    {record.where}", "default")
         for text in body(record):
             yield Text(f"   {text}", "dim" if text.startswith("|") else "")
+        if cause := likely(record, summary.causes):
+            yield Text(f"   {cause}", "bold")
         if more := likeness(group):
             yield Text(f"   {more}", "bold")
         yield Text(f"   again: {again(record, summary.paths)}")
@@ -144,6 +154,15 @@ def _fixed(summary: Summary) -> Iterator[Text]:
         yield Text(f"x  fixed: {divergence}  {backend}  {many(count, 'case')}, such as {example.id}", STYLES["fixed"])
         yield Text(f"   {example.reason}")
     if groups:
+        yield Text()
+
+
+def _causes(summary: Summary) -> Iterator[Text]:
+    for cause in summary.causes:
+        first, *rest = lines_of(cause)
+        yield Text(first, "bold")
+        yield from (Text(line) for line in rest)
+    if summary.causes:
         yield Text()
 
 
