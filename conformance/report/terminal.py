@@ -16,6 +16,7 @@ from conformance.engine.store import StoredRun
 from conformance.record import BAD, Verdict
 from conformance.report.causes import likely, lines_of
 from conformance.report.headline import amounts, headline, left_out, next_step, versions
+from conformance.report.onward import onward
 from conformance.report.summary import GLYPHS, FailureGroup, Summary, Worst, in_words, many
 from conformance.report.wording import again, body, likeness, number, title
 
@@ -136,6 +137,8 @@ def _failures(summary: Summary, limit: int) -> Iterator[Text]:
         if more := likeness(group):
             yield Text(f"   {more}", "bold")
         yield Text(f"   again: {again(record, summary.paths)}")
+        for text in onward(record, summary.paths, summary.causes):
+            yield Text(f"   {text}")
         yield Text()
     if limit and len(shown) > limit:
         rest = sum(len(group.records) for group in shown[limit:])
