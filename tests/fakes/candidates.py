@@ -315,3 +315,32 @@ class NeverMade(nn.Module):
 class Stub(TailDropped):
     def forward(self, x):
         raise NotImplementedError
+
+
+# ---- with a backward of their own, on tensors ------------------------------------------------------------------------
+
+
+def tensor_gradient(grad_output, x, params, buffers, *, training, normalized_shape, eps, **args):
+    """The gradient of layer_norm, as a function beside it, with the shapes of broadcasting."""
+    arrays = [tensor.detach().double().numpy() for tensor in (grad_output, x)]
+    given = {name: value.detach().double().numpy() for name, value in params.items()}
+    gx, own = numpy_layer_norm_gradient(
+        *arrays, given, {}, training=training, normalized_shape=normalized_shape, eps=eps
+    )
+    grads = {name: torch.from_numpy(np.asarray(value)).to(params[name].dtype)[None] for name, value in own.items()}
+    return torch.from_numpy(gx).to(grad_output.dtype), grads
+
+
+class OwnTensorLayerNorm(TensorLayerNorm):
+    """An object on tensors with a backward of its own, which hands all gradients back in a dictionary."""
+
+    def forward(self, x):
+        self.x = x.clone()
+        return super().forward(x)
+
+    def backward(self, grad_output):
+        params = {"weight": self.params.get("scale"), "bias": self.params.get("shift")}
+        params = {name: value for name, value in params.items() if value is not None}
+        args = {"normalized_shape": self.normalized_shape, "eps": self.eps}
+        gx, grads = tensor_gradient(grad_output, self.x, params, {}, training=True, **args)
+        return {"dx": gx} | {f"d{'scale' if name == 'weight' else 'shift'}": value for name, value in grads.items()}

@@ -140,7 +140,7 @@ class Candidate(TorchModule):
             placed = thing.to(device=self.device)
             if case.param_dtype != "int64":
                 placed = placed.to(dtype=dtype_of(case.param_dtype))
-            return ModuleLayer(placed, case, inputs, spec.names)
+            return ModuleLayer(placed, case, inputs, spec.names, self.device)
         if not callable(getattr(thing, "forward", thing)):
             raise UsageError(
                 f"{spec.title} made {type(thing).__name__}, which has no forward",
@@ -149,7 +149,7 @@ class Candidate(TorchModule):
         library: Library = nature.library
         if nature.kind == "factory":
             library, _ = library_of(type(thing))
-        return ObjectLayer(thing, library, case, inputs, spec.names)
+        return ObjectLayer(thing, library, case, inputs, spec.names, self.device)
 
     def _step(
         self, module: torch.nn.Module, case: Case, inputs: Inputs, given: StepInputs

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from conformance.backends.candidate.gradients import gradients, shaped
+from conformance.backends.candidate.gradients import gradients
 from conformance.backends.candidate.kinds import Library, signature_of
-from conformance.backends.candidate.layers import Leaf, Procedure, as_tensor, counts_only, native
+from conformance.backends.candidate.layers import Leaf, Procedure, as_tensor, counts_only, in_shape, native
 from conformance.backends.candidate.names import CALLED
 from conformance.backends.candidate.owned import FORWARD, TRAINING, through_own_backward
 from conformance.backends.candidate.resolve import LOADED
@@ -50,7 +50,8 @@ class FunctionLayer:
         self._inputs = inputs
         self._backward = backward if backward is not None else getattr(function, "backward", None)
         self._parameters = {
-            name: to_tensor(array, device).requires_grad_(library == "torch") for name, array in inputs.params.items()
+            name: to_tensor(array, device).requires_grad_(library == "torch" and self._backward is None)
+            for name, array in inputs.params.items()
         }
         self._buffers = {name: to_tensor(array, device) for name, array in inputs.buffers.items()}
         self._uncounted: set[str] = set()
@@ -74,7 +75,7 @@ class FunctionLayer:
             parameter.grad = None
 
     def __call__(self, x: torch.Tensor) -> Any:
-        if self._library == "numpy" and self._backward is not None:
+        if self._backward is not None:
             return through_own_backward(x, self)
         return self.forward_native(x)
 
@@ -83,7 +84,7 @@ class FunctionLayer:
         before = {name: buffer.clone() for name, buffer in self._buffers.items()}
         params = {name: native(parameter, self._library) for name, parameter in self._parameters.items()}
         buffers = {name: native(buffer, self._library) for name, buffer in self._buffers.items()}
-        self._state = params, {name: np.copy(value) for name, value in buffers.items()} if self._backward else {}
+        self._state = params, {name: native(before[name], self._library) for name in buffers}
         self._x = native(x, self._library)
         returned = self._call(native(x, self._library), params, buffers, training=self._training)
         output, returned_buffers = _parted(returned)
@@ -102,10 +103,7 @@ class FunctionLayer:
         told = self._call.arguments | {"training": self._training}
         returned = self._backward(native(grad_output, self._library), self._x, params, buffers, **told)
         of_input, of_parameters = gradients(returned, list(params), {}, None)
-        self._grads = {
-            name: as_tensor(shaped(np.asarray(value), self._inputs.params[name].shape))
-            for name, value in of_parameters.items()
-        }
+        self._grads = {name: in_shape(value, self._inputs.params[name].shape) for name, value in of_parameters.items()}
         return None if of_input is None else as_tensor(of_input)
 
     def state_dict(self) -> Mapping[str, Any]:
@@ -113,7 +111,7 @@ class FunctionLayer:
 
     def named_parameters(self) -> Iterator[tuple[str, Leaf]]:
         for name, parameter in self._parameters.items():
-            yield name, Leaf(self._grads.get(name) if self._library == "numpy" else parameter.grad)
+            yield name, Leaf(parameter.grad if self._backward is None else self._grads.get(name))
 
     def named_buffers(self) -> Iterator[tuple[str, torch.Tensor]]:
         yield from ((name, buffer) for name, buffer in self._buffers.items() if name not in self._uncounted)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from conformance.observation import Array
-
 _OF_INPUT = ("x", "input", "dx", "grad_input", "grad_x", "dinput", "input_grad", "d_x", "dX")
 
 
@@ -52,16 +50,3 @@ def _held(holder: Any, name: str, own: Mapping[str, str]) -> Any:
         if isinstance(inside, Mapping) and (value := _first(inside, name, own)) is not None:
             return value
     return next((value for each in spellings(name, own) if (value := getattr(holder, each, None)) is not None), None)
-
-
-def shaped(value: Any, shape: tuple[int, ...]) -> Any:
-    """In the op's shape where it has as many elements; else as it is, for the comparison to say."""
-    array: Array = value
-    return array.reshape(shape) if tuple(array.shape) != shape and array.size == _size(shape) else array
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size

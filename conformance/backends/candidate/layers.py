@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -104,14 +105,15 @@ class ModuleLayer:
 
     observes: tuple[str, ...] = ()
 
-    def __init__(self, module: torch.nn.Module, case: Case, inputs: Inputs, given: Mapping[str, str]) -> None:
+    def __init__(
+        self, module: torch.nn.Module, case: Case, inputs: Inputs, given: Mapping[str, str], device: str = "cpu"
+    ) -> None:
         self._module = module
         self._held = Held(module, case, inputs, given)
-        device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
         for m in self._held.matches:
             array = inputs.params[m.wanted.name] if m.wanted.role == "parameter" else inputs.buffers[m.wanted.name]
             kept = case.params if m.wanted.role == "parameter" else case.buffers
-            self._load(m, array, str(device), keep=kept == "default" and m.own.shape is not None)
+            self._load(m, array, device, keep=kept == "default" and m.own.shape is not None)
 
     def _load(self, m: Match, array: Array, device: str, *, keep: bool) -> None:
         now, tensor = self._held.places.get(m.own.name), to_tensor(array, device)
@@ -151,11 +153,11 @@ class ModuleLayer:
     def named_parameters(self) -> Iterator[tuple[str, Leaf]]:
         for m in self._held.by_role("parameter"):
             grad = self._held.places.get(m.own.name).grad
-            yield m.wanted.name, Leaf(None if grad is None else _shaped(grad, m.wanted))
+            yield m.wanted.name, Leaf(None if grad is None else in_shape(grad, m.wanted.shape))
 
     def named_buffers(self) -> Iterator[tuple[str, torch.Tensor]]:
         for m in self._held.by_role("buffer"):
-            yield m.wanted.name, _shaped(as_tensor(self._held.places.get(m.own.name)), m.wanted)
+            yield m.wanted.name, in_shape(self._held.places.get(m.own.name), m.wanted.shape)
 
     def procedure(self, case: Case) -> Procedure:
         return ModuleProcedure(self._module, self._held, case)
@@ -199,10 +201,10 @@ class ModuleProcedure(Procedure):
         found = {}
         wanted = {m.wanted.name: m.wanted for m in self._held.by_role("parameter")}
         for name, parameter in self._own().items():
-            found[f"param.{name}"] = to_array(_shaped(parameter.detach(), wanted[name]))
+            found[f"param.{name}"] = to_array(in_shape(parameter.detach(), wanted[name].shape))
             buffer = self._optimizer.state.get(parameter, {}).get("momentum_buffer")
             if buffer is not None:
-                found[f"momentum.{name}"] = to_array(_shaped(buffer, wanted[name]))
+                found[f"momentum.{name}"] = to_array(in_shape(buffer, wanted[name].shape))
         return found
 
 
@@ -220,5 +222,7 @@ def native(tensor: torch.Tensor, library: str) -> Any:
     return tensor if library == "torch" else tensor.detach().numpy()
 
 
-def _shaped(tensor: torch.Tensor, wanted: Wanted) -> torch.Tensor:
-    return tensor.reshape(wanted.shape) if tensor.numel() == int(np.prod(wanted.shape)) else tensor
+def in_shape(value: Any, shape: tuple[int, ...]) -> torch.Tensor:
+    """A tensor in the op's shape where it has as many elements; else as it is, for the comparison to say."""
+    tensor = as_tensor(value)
+    return tensor.reshape(shape) if tensor.numel() == prod(shape) else tensor

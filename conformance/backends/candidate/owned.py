@@ -10,7 +10,7 @@ import torch
 
 from conformance.backends.candidate.gradients import gradients, spellings
 from conformance.backends.candidate.kinds import Library, signature_of
-from conformance.backends.candidate.layers import Held, Leaf, Procedure, as_tensor, native
+from conformance.backends.candidate.layers import Held, Leaf, Procedure, as_tensor, in_shape, native
 from conformance.backends.tensors import to_tensor
 from conformance.inputs import Inputs
 from conformance.observation import Array
@@ -42,8 +42,17 @@ def through_own_backward(x: torch.Tensor, layer: Any) -> Any:
 class ObjectLayer:
     """An object with forward; where it has no backward and works on arrays, its gradients are not looked at."""
 
-    def __init__(self, thing: Any, library: Library, case: Case, inputs: Inputs, given: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        thing: Any,
+        library: Library,
+        case: Case,
+        inputs: Inputs,
+        given: Mapping[str, str],
+        device: str = "cpu",
+    ) -> None:
         self._thing = thing
+        self._device = device
         self._library = library
         self._held = Held(thing, case, inputs, given)
         self._inputs = inputs
@@ -67,7 +76,7 @@ class ObjectLayer:
         shaped = array.reshape(m.own.shape if m.own.shape is not None else array.shape).copy()
         if self._library == "numpy":
             return shaped
-        return to_tensor(shaped).requires_grad_(m.wanted.role == "parameter" and not self._own_backward)
+        return to_tensor(shaped, self._device).requires_grad_(m.wanted.role == "parameter" and not self._own_backward)
 
     def train(self, mode: bool) -> ObjectLayer:  # noqa: FBT001 - torch's signature
         self._training = mode
@@ -111,12 +120,7 @@ class ObjectLayer:
         wanted = [m.wanted.name for m in self._held.by_role("parameter")]
         own = {m.wanted.name: m.own.name for m in self._held.by_role("parameter")}
         of_input, of_parameters = gradients(returned, wanted, own, self._thing)
-        self._grads = {
-            name: as_tensor(value).reshape(self._inputs.params[name].shape)
-            if np.size(value) == self._inputs.params[name].size
-            else as_tensor(value)
-            for name, value in of_parameters.items()
-        }
+        self._grads = {name: in_shape(value, self._inputs.params[name].shape) for name, value in of_parameters.items()}
         self._sought = [s for name in wanted if name not in self._grads for s in (name, *spellings(name, own))]
         return None if of_input is None else as_tensor(of_input)
 
@@ -134,9 +138,7 @@ class ObjectLayer:
 
     def named_buffers(self) -> Iterator[tuple[str, torch.Tensor]]:
         for m in self._held.by_role("buffer"):
-            tensor = as_tensor(self._held.places.get(m.own.name)).detach()
-            size = self._inputs.buffers[m.wanted.name].size
-            yield m.wanted.name, tensor.reshape(m.wanted.shape) if tensor.numel() == size else tensor
+            yield m.wanted.name, in_shape(self._held.places.get(m.own.name), m.wanted.shape).detach()
 
     def procedure(self, case: Case) -> Procedure:
         return Procedure(case)

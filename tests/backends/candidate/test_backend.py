@@ -24,6 +24,7 @@ LAYER_NORM = {
     "NumpyLayerNorm": "object",
     "AutogradLayerNorm": "autograd",
     "TensorLayerNorm": "object",
+    "OwnTensorLayerNorm": "object",
 }
 BATCH_NORM = {"batch_norm": "function", "Renamed": "module", "factory": "factory", "Uncounted": "module"}
 
@@ -98,6 +99,13 @@ def test_a_numpy_function_without_a_gradient_is_judged_forward_alone_and_says_so
 def test_a_numpy_function_with_a_gradient_is_judged_by_both():
     records = run("numpy_layer_norm", "LayerNorm", backward="candidates:numpy_layer_norm_gradient")
     assert {record.verdict for record in records} == {"pass", "unsupported"}
+    compared = {figure.quantity for record in records for figure in record.figures}
+    assert {"output", "grad_input", "grad.weight", "grad.bias"} <= compared
+
+
+def test_a_function_on_tensors_may_bring_a_gradient_too():
+    records = run("layer_norm", "LayerNorm", backward="candidates:tensor_gradient")
+    assert {record.verdict for record in records} <= {"pass", "unsupported"}
     compared = {figure.quantity for record in records for figure in record.figures}
     assert {"output", "grad_input", "grad.weight", "grad.bias"} <= compared
 
