@@ -1,7 +1,7 @@
 """The networks as torch modules, built the way their authors build them.
 
 MLP is torchvision's own class where torchvision can be imported, and one of the same structure elsewhere.  The residual
-blocks have the layers, names and in-place operations of torchvision.models.resnet (torchvision 0.28); LeNet is the
+blocks have the layers, names and in-place operations of torchvision.models.resnet (torchvision 0.29); LeNet is the
 network of LeCun et al. 1998 with a batch normalisation after every hidden convolution and linear layer (Ioffe and
 Szegedy 2015, section 4.1), as it is taught; the dense block and its transition layer follow Huang et al. 2017,
 section 3, without bottlenecks.

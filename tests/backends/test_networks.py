@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 import torch
 from torch import nn
@@ -38,6 +40,24 @@ def test_our_mlp_has_the_modules_of_torchvisions_in_the_same_order(arguments, hi
     assert {name: tensor.shape for name, tensor in ours.state_dict().items()} == {
         name: tensor.shape for name, tensor in reference.state_dict().items()
     }
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("op", "channels"), [("BasicBlock", 4), ("Bottleneck", 16)])
+def test_our_residual_blocks_compute_what_torchvisions_do_bit_for_bit(op, channels, stride):
+    try:
+        resnet = import_module("torchvision.models.resnet")
+    except ImportError:
+        pytest.skip("missing: torchvision")
+    projection = stride == 2
+    ours = getattr(networks, op)(channels, 4, stride, projection=projection)
+    theirs = getattr(resnet, op)(channels, 4, stride, ours.downsample)
+    assert [(name, repr(module)) for name, module in ours.named_children()] == [
+        (name, repr(module)) for name, module in theirs.named_children()
+    ]
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, channels, 5, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(ours(x), theirs(x))
 
 
 def test_the_class_of_torchvision_is_taken_where_there_is_one(monkeypatch):
