@@ -35,6 +35,7 @@ Examples:
   conformance run                                        everything, the main job
   conformance run --op LayerNorm --backend onnx-dynamo   one op on one backend
   conformance run my_cases.yaml -k momentum              your own case file
+  conformance check mine:Norm --like LayerNorm           your own layer
   conformance list --why ID                              where a case comes from
   conformance report --format md                         the last run again, as Markdown
 

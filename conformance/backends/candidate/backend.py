@@ -47,6 +47,11 @@ class Candidate(TorchModule):
         nature = nature_of(self.candidate, self.spec.kind, names)
         if nature.library == "numpy" and self.device != "cpu":
             raise UsageError(f"{self.spec.title} works on NumPy arrays, which are on no {self.device}")
+        if OPS[self.spec.like].nodes is not None and nature.kind not in ("module", "factory"):
+            raise UsageError(
+                f"{self.spec.title} is a {nature.kind}, and {self.spec.like} is a network, judged layer by layer",
+                hint="give a torch.nn.Module class with the layers and names of the op, or a factory of such",
+            )
         if nature.kind in ("module", "factory", "object"):
             check_signature(self.candidate, self.spec.like)
         return nature

@@ -190,6 +190,21 @@ def test_a_candidate_is_loaded_like_any_backend_and_carries_its_own_name(case_of
     assert backend.run(case, make_inputs(case)).raised is None
 
 
+def test_a_network_is_a_module_and_nothing_else():
+    assert load("check:conformance.backends.networks:LeNet?like=LeNet").available() is None
+    why = load("check:candidates:layer_norm?like=LeNet").available()
+    assert "layer_norm is a function, and LeNet is a network, judged layer by layer" in why
+
+
+def test_a_network_is_looked_into_like_torchs_own():
+    (case,) = [case for case in load_suite([shipped_cases() / "lenet.yaml"]).cases if case.id.endswith("::float64")]
+    backend = load("check:conformance.backends.networks:LeNet?like=LeNet")
+    seen = backend.run(case, make_inputs(case))
+    assert seen.raised is None
+    assert seen.steps[0].modules
+    assert seen.steps[0].structure["candidate"].startswith("module (")
+
+
 def test_cuda_is_missing_for_candidates_too():
     import torch
 
