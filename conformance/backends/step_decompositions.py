@@ -67,7 +67,7 @@ def _of_weight(
 ) -> torch.Tensor:
     """Gradient of the weight of one group: sums over the batch take the place of those over channels."""
     none: Any = None
-    whole = _aten.convolution(
+    whole: torch.Tensor = _aten.convolution(
         x.transpose(0, 1),
         grad_output.transpose(0, 1),
         none,
