@@ -16,6 +16,7 @@ from conformance.judge.allowance import allowance
 from conformance.judge.expectation import Expectation
 from conformance.ops import OPS
 from conformance.reference import build_reference
+from conformance.repro import layers
 from conformance.repro.block import Block, joined
 from conformance.repro.fault import Fault
 from conformance.repro.given import run_block, spread, state_of, unfolded, variable
@@ -287,6 +288,13 @@ _WRITERS: dict[str, Writer] = {
     "rms_norm": _normalisation,
     "group_norm": _normalisation,
     "local_response_norm": _local_response,
+    "linear": layers.linear,
+    "convolution": layers.convolution,
+    "avg_pool": layers.average_pool,
+    "max_pool": layers.max_pool,
+    "sigmoid": layers.sigmoid,
+    "tanh": layers.tanh,
+    "relu": layers.relu,
 }
 
 __all__ = ["definition_block", "expected_quantity", "unfolded", "variable"]

@@ -22,6 +22,20 @@ CASES = [
     ("RMSNorm", (3, 8), {}),
     ("GroupNorm", (2, 6, 4), {"num_groups": 3}),
     ("LocalResponseNorm", (2, 5, 3), {"size": 2, "alpha": 0.5}),
+    ("Linear", (3, 4), {"in_features": 4, "out_features": 5}),
+    ("Linear", (2, 3, 4), {"in_features": 4, "out_features": 5, "bias": False}),
+    ("Conv2d", (2, 4, 5, 6), {"in_channels": 4, "out_channels": 6, "kernel_size": 3, "groups": 2, "padding": 1}),
+    (
+        "Conv2d",
+        (2, 3, 6, 5),
+        {"in_channels": 3, "out_channels": 2, "kernel_size": [2, 3], "stride": 2, "dilation": [2, 1]},
+    ),
+    ("MaxPool2d", (2, 3, 6, 5), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ("AvgPool2d", (2, 3, 6, 5), {"kernel_size": 3, "stride": 2, "padding": 1, "count_include_pad": False}),
+    ("AvgPool2d", (2, 3, 6, 5), {"kernel_size": [2, 3], "divisor_override": 5}),
+    ("Sigmoid", (3, 4), {}),
+    ("Tanh", (3, 4), {}),
+    ("ReLU", (3, 4), {}),
 ]
 
 
