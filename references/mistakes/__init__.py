@@ -9,6 +9,7 @@ from references.mistakes.affine import AFFINE
 from references.mistakes.backward import BACKWARD
 from references.mistakes.catalogue import Mistake, mistaken
 from references.mistakes.elementwise import ELEMENTWISE
+from references.mistakes.frozen_teacher import FROZEN_TEACHER
 from references.mistakes.geometry import GEOMETRY
 from references.mistakes.linear_maps import LINEAR_MAPS
 from references.mistakes.low_precision import LOW_PRECISION
@@ -21,7 +22,7 @@ MISTAKES: dict[str, Mistake] = {
     mistake.id: mistake
     for group in (
         *(VARIANCE, AFFINE, GEOMETRY, LOW_PRECISION, BACKWARD, RUNNING_BUFFERS, RESPONSE),
-        *(LINEAR_MAPS, POOLING, ELEMENTWISE),
+        *(LINEAR_MAPS, POOLING, ELEMENTWISE, FROZEN_TEACHER),
     )
     for mistake in group
 }

@@ -11,6 +11,7 @@ from torch.nn import functional
 from conformance.backends.frozen_teacher import FrozenTeacher
 from conformance.backends.torch_module import TorchModule
 from conformance.backends.training import Training, reset_running_stats
+from conformance.diagnose import suspects
 from conformance.inputs import make_inputs
 from conformance.judge import Expectation, judge
 from conformance.observation import Unsupported
@@ -282,6 +283,16 @@ def test_a_teacher_in_train_mode_is_told_by_its_buffers_at_the_first_step(case_o
     assert {"buffer.teacher.running_mean", "buffer.teacher.running_var", "output"} <= set(found)
     assert found["buffer.teacher.running_mean"] == 0
     assert not any("student" in name for name in found)
+
+
+def test_the_forgotten_eval_is_named(case_of):
+    case = case_of("FrozenTeacher", steps=("train", "train", "eval"))
+    inputs = make_inputs(case)
+    expectation, observation = Expectation(case, inputs), TorchModule("torch-cpu", "cpu", ForgetsEval).run(case, inputs)
+    figures = judge(case, expectation, observation).figures
+    found = suspects(case, expectation, observation, (), figures)
+    assert [explanation.mistakes for explanation in found.explanations] == [("teacher-in-train-mode",)]
+    assert not found.explanations[0].left
 
 
 def test_a_teacher_that_is_not_frozen_is_told_by_its_parameters(case_of):

@@ -69,6 +69,7 @@ SHOWING = {
     "flatten": lambda case: case("Flatten", (4, 3, 2), data="scaled"),
     "dropout": lambda case: case("Dropout", (4, 5), data="scaled", p=0.3),
     "channel_dropout": lambda case: case("Dropout2d", (4, 5, 2, 2), data="scaled", p=0.3),
+    "frozen_teacher": lambda case: case("FrozenTeacher", (4, 3, 5, 6), data="scaled"),
 }
 
 

@@ -11,6 +11,7 @@ from conformance.explain.pages.affine import AFFINE
 from conformance.explain.pages.backward import BACKWARD
 from conformance.explain.pages.elementwise import ACTIVATIONS, DROPOUT, FLATTEN
 from conformance.explain.pages.entry import MistakePage
+from conformance.explain.pages.frozen_teacher import FROZEN_TEACHER
 from conformance.explain.pages.geometry import GEOMETRY
 from conformance.explain.pages.linear import CONVOLUTION, LINEAR
 from conformance.explain.pages.low_precision import LOW_PRECISION
@@ -26,7 +27,7 @@ GROUPS: dict[str, dict[str, MistakePage]] = {
     "what is normalised together": GEOMETRY,
     "too little precision": LOW_PRECISION,
     "gradients": BACKWARD,
-    "running buffers": RUNNING,
+    "running buffers": RUNNING | FROZEN_TEACHER,
     "local response normalisation": RESPONSE,
     "the linear layer": LINEAR,
     "convolution": CONVOLUTION,
