@@ -13,11 +13,13 @@ from typing import Any
 import onnx
 import torch
 
-from conformance.backends.canonical import part
-from conformance.backends.exporters import dynamo_program, named_axes, with_dynamo
+from conformance.backends.canonical import Parts, canonical
+from conformance.backends.exporters import dynamo_program, named_axes, one_registry, optimised, with_dynamo
 from conformance.backends.form import PLAIN, Form
 
 Outcome = onnx.ModelProto | Exception
+
+_FEW = 5  # so many failures cost less than a call of several that fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +96,20 @@ class BatchExport:
             by_opset.setdefault(job.form.opset, {})[place] = job
         for alike in by_opset.values():
             suspects = {place: job for place, job in alike.items() if job.kind in self._refused}
-            self._export(suspects, outcomes)  # not among the others, whose call they would probably spoil
+            # not among the others, whose call they would probably spoil
+            self._export(suspects, outcomes, suspect=True)
             self._export({place: job for place, job in alike.items() if place not in suspects}, outcomes)
         return [outcomes[place] for place in range(len(jobs))]
 
-    def _export(self, jobs: dict[int, Job], outcomes: dict[int, Outcome]) -> None:
-        if len(jobs) < 2:  # there is nobody to share a call with
+    def _export(self, jobs: dict[int, Job], outcomes: dict[int, Outcome], *, suspect: bool = False) -> None:
+        if len(jobs) < 2 or (suspect and len(jobs) < _FEW):  # there is nobody to share a call with, or it would fail
             for place, job in jobs.items():
                 outcomes[place] = self._alone(job)
             return
         places = list(jobs)
         try:
-            models = _together([jobs[place] for place in places])
+            with one_registry():
+                models = _together([jobs[place] for place in places])
         except Exception as error:  # noqa: BLE001 - some job among these; either the error or the halves tell which
             broken = [places[each] for each in _broken(error)]
             for place in broken:
@@ -119,7 +123,8 @@ class BatchExport:
 
     def _alone(self, job: Job) -> Outcome:
         try:
-            return with_dynamo(job.module, job.x, job.form, job.more)
+            with one_registry():
+                return with_dynamo(job.module, job.x, job.form, job.more)
         except Exception as error:  # noqa: BLE001 - the outcome of this job, for its caller to report
             self._refused[job.kind] = error
             return error
@@ -131,7 +136,9 @@ def _together(jobs: Sequence[Job]) -> list[onnx.ModelProto]:
     for place, job in enumerate(jobs):
         axes += [named_axes(job.form, f"x{place}"), *(None for _ in job.more)]
     shapes = (tuple(axes),) if any(axes) else None  # SideBySide takes all inputs under one name
-    return _cut(dynamo_program(SideBySide(jobs), inputs, opset=jobs[0].form.opset, shapes=shapes), jobs)
+    model = dynamo_program(SideBySide(jobs), inputs, opset=jobs[0].form.opset, shapes=shapes, optimise=False)
+    # each is optimised by itself: that of many together takes more than linear time
+    return [canonical(optimised(each)) for each in _cut(model, jobs)]
 
 
 def _broken(error: BaseException | None) -> tuple[int, ...]:
@@ -149,8 +156,8 @@ def _cut(model: onnx.ModelProto, jobs: Sequence[Job]) -> list[onnx.ModelProto]:
     takes = [1 + len(job.more) for job in jobs]
     if len(sources) != sum(takes) or len(results) != sum(job.results for job in jobs):
         raise ValueError(f"{len(jobs)} modules became {len(sources)} inputs and {len(results)} outputs")
-    models = []
+    models, parts = [], Parts(model)
     for job, taken in zip(jobs, takes, strict=True):
-        models.append(part(model, sources[:taken], results[: job.results]))
+        models.append(parts.cut(sources[:taken], results[: job.results]))
         sources, results = sources[taken:], results[job.results :]
     return models

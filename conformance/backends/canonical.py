@@ -47,37 +47,61 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def part(model: onnx.ModelProto, sources: Sequence[str], results: Sequence[str]) -> onnx.ModelProto:
-    """The part of a model that computes these graph outputs from these graph inputs, in the order of the graph.
+class Parts:
+    """A model that is to be cut into parts, each of which computes some of the outputs from some of the inputs."""
 
-    Raises:
-        ValueError: the outputs need another input as well.
-    """
-    nodes, needed = _ancestors(model.graph, results)
-    strangers = sorted(value.name for value in model.graph.input if value.name in needed and value.name not in sources)
-    if strangers:
-        raise ValueError(f"output {', '.join(results)} also depends on {', '.join(strangers)}")
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    graph = made.graph
-    for field in ("node", "input", "output", "initializer", "value_info"):
-        graph.ClearField(field)
-    graph.node.extend(nodes)
-    graph.input.extend(value for value in model.graph.input if value.name in sources)
-    graph.output.extend(value for value in model.graph.output if value.name in results)
-    graph.initializer.extend(constant for constant in model.graph.initializer if constant.name in needed)
-    return canonical(made)
+    def __init__(self, model: onnx.ModelProto) -> None:
+        graph = model.graph
+        self._graph = graph
+        self._frame = onnx.ModelProto()  # the model but for what its graph holds
+        for field, value in model.ListFields():
+            if field.name == "graph":
+                self._frame.graph.name = graph.name
+            elif field.is_repeated:
+                getattr(self._frame, field.name).extend(value)
+            else:
+                setattr(self._frame, field.name, value)
+        self._makers = {name: place for place, node in enumerate(graph.node) for name in node.output if name}
+        self._constants = {constant.name: place for place, constant in enumerate(graph.initializer)}
+        self._types = {value.name: value for value in graph.value_info}
 
+    def cut(self, sources: Sequence[str], results: Sequence[str]) -> onnx.ModelProto:
+        """The part that computes these graph outputs from these graph inputs, under the names of the model.
 
-def _ancestors(graph: onnx.GraphProto, results: Sequence[str]) -> tuple[list[onnx.NodeProto], set[str]]:
-    """The nodes that values depend on, in their order, and the names of all values that they use or make."""
-    needed = set(results)
-    nodes = []
-    for node in reversed(graph.node):  # a graph is sorted: makers stand before users
-        if needed.intersection(node.output):
-            nodes.append(node)
-            needed.update(_uses(node))
-    return nodes[::-1], needed
+        Raises:
+            ValueError: the outputs need another input as well.
+        """
+        places, needed = self._ancestors(results)
+        given = [value for value in self._graph.input if value.name in needed or value.name in sources]
+        strangers = sorted(value.name for value in given if value.name not in sources)
+        if strangers:
+            raise ValueError(f"output {', '.join(results)} also depends on {', '.join(strangers)}")
+        made = onnx.ModelProto()
+        made.CopyFrom(self._frame)
+        graph = made.graph
+        graph.node.extend(self._graph.node[place] for place in places)
+        graph.input.extend(given)
+        graph.output.extend(value for value in self._graph.output if value.name in results)
+        held = sorted(self._constants[name] for name in needed if name in self._constants)
+        graph.initializer.extend(self._graph.initializer[place] for place in held)
+        shown = {value.name for value in (*graph.input, *graph.output)}
+        graph.value_info.extend(self._types[name] for name in sorted(needed - shown) if name in self._types)
+        return made
+
+    def _ancestors(self, results: Sequence[str]) -> tuple[list[int], set[str]]:
+        """The places of the nodes that values depend on, and the names of all values that these use or make."""
+        needed, places, waiting = set(results), set[int](), list(results)
+        while waiting:
+            place = self._makers.get(waiting.pop())
+            if place is None or place in places:
+                continue
+            places.add(place)
+            node = self._graph.node[place]
+            needed.update(name for name in node.output if name)
+            used = set(_uses(node)) - needed
+            needed |= used
+            waiting += used
+        return sorted(places), needed
 
 
 def _uses(node: onnx.NodeProto) -> Iterator[str]:

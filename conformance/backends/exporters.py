@@ -12,10 +12,13 @@ from typing import Any
 from unittest.mock import patch
 
 import onnx
+import onnx_ir
 import torch
 
 from conformance.backends.canonical import canonical
 from conformance.backends.form import PLAIN, Form
+
+_REGISTRIES: dict[tuple[Any, ...], Any] = {}
 
 #: (module in the mode of the step, example input, form) -> model; may raise anything
 Exporter = Callable[[torch.nn.Module, torch.Tensor, Form], onnx.ModelProto]
@@ -40,20 +43,59 @@ def dynamo_program(
     *,
     opset: int | None = None,
     shapes: tuple[Any, ...] | None = None,
+    optimise: bool = True,
 ) -> onnx.ModelProto:
     """The model as the exporter names it.
+
+    optimise: whether the exporter ends with its optimiser; ``optimised`` does the same to a model without it.
 
     Raises:
         ValueError: the exporter wrote another opset than it was asked for.
     """
     options: dict[str, Any] = {} if shapes is None else {"dynamic_shapes": shapes}
     with quiet(), _uncollected():
-        program = torch.onnx.export(module, inputs, dynamo=True, verbose=False, opset_version=opset, **options)
+        program = torch.onnx.export(
+            module, inputs, dynamo=True, verbose=False, opset_version=opset, optimize=optimise, **options
+        )
     if program is None:
         raise TypeError(f"torch {torch.__version__} returned no ONNX program")
     model: onnx.ModelProto = program.model_proto
     _check_opset(model, opset)
     return model
+
+
+def optimised(model: onnx.ModelProto) -> onnx.ModelProto:
+    """What the exporter's optimiser makes of a model."""
+    program = torch.onnx.ONNXProgram(onnx_ir.serde.deserialize_model(model), None)
+    with quiet():
+        program.optimize()
+    made: onnx.ModelProto = program.model_proto
+    return made
+
+
+@contextmanager
+def one_registry() -> Iterator[None]:
+    """The exporter reads its translations of operators anew in every call, for the larger part of a small call's time.
+
+    They depend on the version of the operators alone, so that one table for each version will do.  A torch that keeps
+    them elsewhere is left alone.
+    """
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        make = ONNXRegistry.from_torchlib
+    except (ImportError, AttributeError):
+        yield
+        return
+
+    def kept(*arguments: Any, **named: Any) -> Any:
+        key = (*arguments, *sorted(named.items()))
+        if key not in _REGISTRIES:
+            _REGISTRIES[key] = make(*arguments, **named)
+        return _REGISTRIES[key]
+
+    with patch.object(ONNXRegistry, "from_torchlib", staticmethod(kept)):
+        yield
 
 
 @contextmanager

@@ -48,9 +48,13 @@ class Planned:
 
     @property
     def kind(self) -> str:
-        """What exportability mostly depends on."""
+        """What exportability mostly depends on: not on sizes and other numbers."""
         form = self.form
-        return msgspec.json.encode((self.case.op, self.case.args, self.mode, form.dynamic, form.opset)).decode()
+        args = {
+            name: value if value is None or isinstance(value, bool | str) else type(value).__name__
+            for name, value in self.case.args.items()
+        }
+        return msgspec.json.encode((self.case.op, args, self.mode, form.dynamic, form.opset)).decode()
 
     @property
     def module(self) -> torch.nn.Module:
