@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from conformance.backends.candidate.resolve import HELD
+from conformance.backends.candidate.resolve import HELD, IMPORTING
 from conformance.backends.candidate.spec import KINDS, Kind, Spec
 from conformance.checking import session
 from conformance.checking.session import Findings, Wanted, carry_out
@@ -75,6 +75,11 @@ def check(
         NothingSelected: no case was checked.
     """
     __tracebackhide__ = True
+    if IMPORTING:  # a worker imports the script that started it: without this, it would start workers for ever
+        raise UsageError(
+            f"check is called while {IMPORTING[-1]} is imported, for the candidate in it",
+            hint='call it below: if __name__ == "__main__":, or in a test function',
+        )
     if kind and kind not in KINDS:
         raise UsageError(unknown("kind", kind, KINDS))
     with _named(candidate) as (target, here), _named(backward) as (gradient, gradient_here):

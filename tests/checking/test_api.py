@@ -153,6 +153,16 @@ def test_a_candidate_that_takes_its_process_down_when_loaded_is_a_usage_error(fi
         quietly(f"{deadly}:Norm", files)
 
 
+def test_a_script_that_checks_its_own_class_unguarded_is_told_instead_of_starting_workers_for_ever(files, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import conformance, torch\n\n\nclass Norm(torch.nn.LayerNorm):\n    pass\n\n\n"
+        f"conformance.check(Norm, like='LayerNorm', case_files={files!r})\n"
+    )
+    with pytest.raises(UsageError, match=r"check is called while .*script\.py is imported, for the candidate in it"):
+        quietly(f"{script}:Norm", files, in_process=True)
+
+
 def test_a_check_of_nothing_does_not_pass(files):
     with pytest.raises(NothingSelected, match="nothing was checked"):
         quietly(candidates.Stub, files, in_process=True)

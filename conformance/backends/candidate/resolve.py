@@ -18,6 +18,8 @@ from conformance.errors import UsageError
 HELD: dict[str, Any] = {}
 #: names of modules that were loaded from a file, and the names under which that file's folder has them
 LOADED: dict[str, str] = {}
+#: modules that are being imported for the sake of a candidate in them
+IMPORTING: list[str] = []
 
 
 def resolve(target: str) -> Any:
@@ -52,6 +54,7 @@ def _from_name(name: str) -> ModuleType:
     if here not in sys.path and "" not in sys.path:  # as python itself does; the command is started without it
         sys.path.insert(0, here)
     try:
+        IMPORTING.append(name)
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or name
@@ -64,6 +67,8 @@ def _from_name(name: str) -> ModuleType:
         raise UsageError(f"{name} cannot be imported: {error}", hint=_raised_at(error)) from None
     except Exception as error:  # noqa: BLE001 - somebody's module may raise anything
         raise _broken(name, error) from None
+    finally:
+        IMPORTING.pop()
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -85,11 +90,14 @@ def _from_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name], LOADED[name] = module, file.stem
+    IMPORTING.append(str(path))
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # noqa: BLE001 - somebody's file may raise anything
         del sys.modules[name]
         raise _broken(str(path), error) from None
+    finally:
+        IMPORTING.pop()
     return module
 
 
