@@ -21,13 +21,12 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 _SHIFT_1, _SHIFT_2, _SHIFT_3 = np.uint64(30), np.uint64(27), np.uint64(31)
 _BITS_11, _BITS_16, _BITS_32 = np.uint64(11), np.uint64(16), np.uint64(32)
 _HALVES, _LOW = np.uint64(0x0000FFFF0000FFFF), np.uint64(0xFFFFFFFF)
-_LITTLE = np.dtype("<u8")
 _FEW = np.arange(1, 4097, dtype=np.uint64) * _GOLDEN  # most arrays are small, and then the number of calls decides
 
 
 def words(key: str, count: int, lane: int = 0) -> Array:
     """``count`` 64-bit words: SplitMix64 (Steele, Lea and Flood 2014, figure 17) at counters of its own per lane."""
-    return _mixed(_start(key, lane) + _counters(count))
+    return _mixed(np.array([_start(key, lane)], np.uint64) + _counters(count))
 
 
 def uniform(key: str, shape: tuple[int, ...], lane: int = 0) -> Array:
@@ -37,7 +36,7 @@ def uniform(key: str, shape: tuple[int, ...], lane: int = 0) -> Array:
 
 def normal(key: str, shape: tuple[int, ...]) -> Array:
     """Nearly standard normal, within +-6: the sum of twelve uniforms, which needs no function of a maths library."""
-    starts = np.array([_start(key, lane)[0] for lane in range(4)])
+    starts = np.array([_start(key, lane) for lane in range(4)], np.uint64)
     lanes = _mixed(starts[:, None] + _counters(prod(shape)))
     coarse, fine = lanes[:3], _between(lanes[3])  # the last fills the bits below 2^-16
     # twelve numbers of 16 bits: two sums side by side in each word, which six numbers of 16 bits cannot overflow
@@ -47,9 +46,9 @@ def normal(key: str, shape: tuple[int, ...]) -> Array:
     return ((total.astype(np.float64) + 5.5 + fine) * 2.0**-16 - 6.0).reshape(shape)
 
 
-def _start(key: str, lane: int) -> Array:
-    """Where the counters of a lane begin: (1,)."""
-    return np.frombuffer(sha256(f"{key}/{lane}".encode()).digest()[:8], _LITTLE).astype(np.uint64)
+def _start(key: str, lane: int) -> int:
+    """Where the counters of a lane begin."""
+    return int.from_bytes(sha256(f"{key}/{lane}".encode()).digest()[:8], "little")
 
 
 def _counters(count: int) -> Array:

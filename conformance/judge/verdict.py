@@ -134,6 +134,8 @@ def _badness(figure: Figure | Compared) -> tuple[bool, float]:
 
 
 def _worst(steps: Sequence[Figure | Compared]) -> Figure:
+    if len(steps) == 1:
+        return _drawn_up(steps[0])
     worst = _drawn_up(max(steps, key=_badness))
     over = [_drawn_up(step).relative for step in steps if not step.ok]
     relative = _largest(over) if over else worst.relative
