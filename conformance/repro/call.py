@@ -27,26 +27,36 @@ def of_one_call(fault: Fault) -> Fault:
         return fault
     title, _, quantity = fault.figure.quantity.rpartition(" ")
     observation = fault.backend.run(fault.case, fault.inputs)
-    calls = [call for call in observation.steps[fault.last].modules if str(call) == title]
-    if not calls or calls[0].kind not in OPS or calls[0].x is None:
+    step = observation.steps[fault.last]
+    calls = [call for call in (*step.modules, *step.nodes) if str(call) == title and call.x is not None]
+    op = _op(calls[0]) if calls else None
+    if op is None:
         raise ConformanceError(
             f"{fault.figure.quantity} of {fault.case.id} on {fault.backend.name} is shown by no layer of its own",
             hint="there is no script for it yet; conformance run --key KEY keeps the graph of a failing export",
         )
     call = calls[0]
-    case, inputs = _alone(fault, call)
+    case, inputs = _alone(fault, call, op)
     figure: Figure = msgspec.structs.replace(fault.figure, quantity=quantity, step=0)
     return Fault(case, inputs, fault.backend, fault.record, fault.kind, figure, None, fault.why)
 
 
-def _alone(fault: Fault, call: Captured) -> tuple[Case, Inputs]:
+def _op(call: Captured) -> str | None:
+    """The op that a module is, or that the node of a graph stands for."""
+    if call.kind in OPS:
+        return call.kind
+    alike = (op for op in OPS.values() if op.reference == call.reference)
+    return next((op.name for op in alike if call.x is not None and call.x.ndim in op.ranks), None)
+
+
+def _alone(fault: Fault, call: Captured, op: str) -> tuple[Case, Inputs]:
     assert call.x is not None
     x = call.x
     stored = [array.dtype.name for array in (*call.params.values(), *call.buffers.values()) if array.ndim]
     case: Case = msgspec.structs.replace(
         fault.case,
-        op=call.kind,
-        args=dict(call.args),
+        op=op,
+        args=OPS[op].complete(OPS[op].defaults() | dict(call.args), tuple(x.shape)),
         shape=tuple(x.shape),
         dtype=x.dtype.name,
         param_dtype=stored[0] if stored else x.dtype.name,

@@ -49,7 +49,10 @@ class Fault:
         """Whether the fault depends on running statistics that earlier steps moved."""
         if self.case.optimizer is not None or OPS[self.case.op].judged == "law":
             return True  # earlier steps moved the parameters, or the generator of random numbers
-        tracked = bool(OPS[self.case.op].buffers(self.case.args))
+        buffers = OPS[self.case.op].buffers(self.case.args)
+        if any("." in name for name in buffers):
+            return True  # of layers inside, which need not be in the mode of the whole
+        tracked = bool(buffers)
         exported = self.backend.name in EXPORTED  # torch 2.13 writes running statistics, whatever the mode
         return tracked and (self.quantity.startswith("buffer.") or self.case.steps[self.last] == "eval" or exported)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conformance.backends.dynamic_axes import dynamic_axes, example_shape
+from conformance.backends.seeds import draws, seed_of
 from conformance.ops import OPS
 from conformance.repro import torch_code
 from conformance.repro.block import Block
@@ -107,6 +108,8 @@ def exported_block(fault: Fault, exporter: str, runtime: str = "onnxruntime") ->
         block.add("got = np.asarray(y).astype(float)")
         return block
     block.imports |= {"import onnxruntime"}
+    if draws(fault.case):
+        block.add(f"onnxruntime.set_seed({seed_of(fault.case, fault.last)})")
     block.add(*session_lines(fault), f"session = {_SESSION}")
     name = "session.get_inputs()[0].name"
     if fault.case.dtype == "bfloat16":
