@@ -9,6 +9,7 @@ import torch
 from torch.optim.sgd import sgd
 
 from conformance.backends.batch_export import Job
+from conformance.backends.cumulative import make_traceable
 from conformance.backends.form import Form
 from conformance.backends.modules import build
 from conformance.backends.reasons import stated
@@ -46,6 +47,7 @@ def trace(case: Case, phase: Phase) -> Traced:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module = build(case).train(phase.mode == "train")
+        make_traceable(module)
         own = [f"param.{name}" for name in op.parameters(case.args)] + [
             f"buffer.{name}" for name in op.buffers(case.args)
         ]

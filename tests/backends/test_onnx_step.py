@@ -133,10 +133,20 @@ def test_a_step_that_the_exporter_refuses_is_unsupported_in_its_words(backend, s
 
 
 def test_a_step_that_torch_cannot_trace_is_unsupported_in_its_words(backend, case_of):
-    case = case_of("BatchNorm2d", args={"momentum": None}, steps=("train",))
+    case = case_of("BatchNorm1d", shape=(1, 3), steps=("train",))
     backend.prepare([case])
-    with pytest.raises(Unsupported, match=r"^torch: RuntimeError: .*get value out of a tracing tensor"):
+    with pytest.raises(Unsupported, match=r"^torch: ValueError: Expected more than 1 value per channel"):
         backend.run(case, make_inputs(case))
+
+
+def test_a_cumulative_average_goes_on_from_step_to_step(backend, case_of):
+    """torch reads the count out of its tensor, which a trace cannot; in the graph it stays one."""
+    case = case_of("BatchNorm1d", args={"momentum": None}, steps=("train", "train", "eval"))
+    inputs = make_inputs(case)
+    observed = backend.run(case, inputs)
+    _assert_close(observed, load("torch-cpu").run(case, inputs), case)
+    counts = [int(step.arrays["buffer.num_batches_tracked"]) for step in observed.steps]
+    assert counts == [8, 9, 9]
 
 
 def test_a_graph_that_the_runtime_refuses_is_unsupported_in_its_words(backend, case_of):
