@@ -14,6 +14,7 @@ from conformance.diagnose.suspects import COARSER_SAYS
 from conformance.record import BAD, Cause, Explanation, Record, Suspicion
 from conformance.report.causes import lines_of
 from conformance.suite.case import Case
+from references.mistakes.catalogue import HALF
 
 #: CPU seconds that may be spent on asking the cases that pass, for one op on one backend
 SECONDS = 5.0
@@ -64,10 +65,10 @@ def _cause(op: str, backend: str, group: Sequence[Record], cases: Mapping[str, C
     told = [(record, record.suspicion) for record in failing if record.suspicion is not None]
     passing = [cases[r.key] for r in group if r.verdict == "pass" and r.key in cases]
     named, against = _named(told, cases, Witnesses(passing, seconds))
-    if not named:
-        named = _by_precision(told, passing)
-    members = {name for entry in named for name in entry}
-    explained = [_by(suspicion, members) for _, suspicion in told]
+    explained = _by_all(told, named)
+    coarser = _by_precision(told, passing)
+    if coarser and not all(each is not None for each in explained):  # what explains every case goes first
+        named, against, explained = coarser, (), _by_all(told, coarser)
     open_ones = [
         record for (record, suspicion), each in zip(told, explained, strict=True) if not _whole(suspicion, each)
     ]
@@ -106,16 +107,27 @@ def _mistakes(explanation: Explanation) -> Set:
     return names - COARSER_SAYS.keys() or names
 
 
+def _by_all(told: Sequence[tuple[Record, Suspicion]], named: Sequence[tuple[str, ...]]) -> list[Explanation | None]:
+    """What the named mistakes explain of each case."""
+    members = {name for entry in named for name in entry}
+    return [_by(suspicion, members) for _, suspicion in told]
+
+
 def _by_precision(told: Sequence[tuple[Record, Suspicion]], passing: Sequence[Case]) -> tuple[tuple[str, ...], ...]:
     """A class of precision that every failing case is in, where other dtypes pass."""
     of_values = [(record, suspicion) for record, suspicion in told if suspicion.values]
-    names = {each.mistakes for _, suspicion in of_values for each in suspicion.explanations}
     dtypes = {record.dtype for record, _ in of_values}
-    all_say_so = all(suspicion.explanations or not suspicion.searched for _, suspicion in of_values)
-    if len(names) == 1 and all_say_so and any(case.dtype not in dtypes for case in passing):
-        (name,) = names
-        return (name,) if name[0] in COARSER_SAYS else ()
+    if all(case.dtype in dtypes for case in passing):
+        return ()
+    for name in COARSER_SAYS:
+        if of_values and all(_is_in(name, suspicion) for _, suspicion in of_values):
+            return ((name,),)
     return ()
+
+
+def _is_in(name: str, suspicion: Suspicion) -> bool:
+    """Whether a case is right in a class of precision; what was not searched does not say otherwise."""
+    return not suspicion.searched or any(each.mistakes == (name,) for each in suspicion.explanations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +167,13 @@ def _weighed(told: Sequence[tuple[Record, Suspicion]]) -> list[_Evidence]:
     return kept
 
 
+def _borne_out(name: str, told: Sequence[tuple[Record, Suspicion]]) -> bool:
+    """Whether it is no coincidence: a few bits of half precision agree by chance, the many of float32 do not."""
+    searched = [(record, suspicion) for record, suspicion in told if suspicion.searched]
+    with_it = [record for record, s in searched if any(name in each.mistakes for each in s.explanations)]
+    return any(record.dtype not in HALF for record in with_it) or 4 * len(with_it) >= len(searched)
+
+
 def _explains_all(record: Record, made: Set) -> bool:
     explanations = record.suspicion.explanations if record.suspicion is not None else ()
     return any(frozenset(each.mistakes) == made and not each.left for each in explanations)
@@ -173,6 +192,8 @@ def _named(
     entries: list[tuple[str, ...]] = []
     against: list[str] = []
     for name in dict.fromkeys(name for one in chosen for name in sorted(one)):
+        if not _borne_out(name, told):
+            continue
         kept = []
         for each in (name, *_same_as(name, chosen, alternatives)):
             witness = witnesses.against(each, [pair for pair in explained if not pair[1] & {name, each}])

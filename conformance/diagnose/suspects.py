@@ -75,8 +75,8 @@ def suspects(
     # where intermediates are rounded, or the data is made to be nasty, many mistakes at once cannot be told apart
     plain = case.dtype not in HALF and case.data in PLAIN
     explained = _explanations(replica, search(replica, tried, clock, before, one_alone=not plain))
-    if case.dtype in COARSER and all(each.left for each in explained):
-        explained = _coarser(replica, expectation, observes, tried, clock, before) or explained
+    if case.dtype in COARSER:
+        explained = _with_coarser(explained, replica, expectation, observes, (tried, clock, before))
     limit = ""
     if not any(not each.left for each in explained):
         limit = _limit(large=large, only_before=only_before, clock=clock)
@@ -103,22 +103,24 @@ def _explanations(replica: Replica, found: Sequence[Found]) -> tuple[Explanation
     )
 
 
-def _coarser(
+def _with_coarser(
+    explained: tuple[Explanation, ...],
     replica: Replica,
     expectation: Expectation,
     observes: tuple[str, ...],
-    tried: Sequence[Mistake],
-    clock: Clock,
-    before: Sequence[Made],
+    how: tuple[Sequence[Mistake], Clock, Sequence[Made]],
 ) -> tuple[Explanation, ...]:
-    """In a coarser class of precision: right, or with mistakes that explain everything."""
+    """The explanations, and that of a coarser class of precision: right in it, or with mistakes that explain all."""
     label, name = COARSER[replica.case.dtype]
     again = figures_of(replica.case, expectation, replica.observation, observes, label)
     if all(figure.ok or figure.source == "structure" for figure in again):
-        return (Explanation((name,), replica.size(replica.over)),)
+        return (*(each for each in explained if not each.left), Explanation((name,), replica.size(replica.over)))
+    if not all(each.left for each in explained):
+        return explained
     coarse = Replica(replica.case, expectation, replica.observation, observes, label)
-    found = _explanations(coarse, search(coarse, tried, clock, before, one_alone=True))
-    return tuple(Explanation((*each.mistakes, name), replica.size(replica.over)) for each in found if not each.left)
+    found = _explanations(coarse, search(coarse, *how, one_alone=True))
+    size = replica.size(replica.over)
+    return tuple(Explanation((*each.mistakes, name), size) for each in found if not each.left) or explained
 
 
 class Searches:

@@ -59,6 +59,11 @@ def _cases() -> tuple[Case, ...]:
     return load_suite().cases
 
 
+def everything(op: str) -> tuple[Case, ...]:
+    """Every case of an op that takes no minutes, as `conformance check` has them."""
+    return tuple(case for case in _cases() if case.op == op and "slow" not in case.marks)
+
+
 @cache
 def sample(op: str) -> tuple[Case, ...]:
     """The small cases of an op that end in values; a layer by hand need not refuse what torch refuses."""

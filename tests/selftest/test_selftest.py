@@ -9,7 +9,7 @@ import pytest
 import tutorial
 from correct import CORRECT
 from planted import PLANTED
-from running import outcome, sample
+from running import everything, outcome, sample
 
 from conformance.checking.judging import tools
 from conformance.checking.quick import quick_set
@@ -67,7 +67,7 @@ def test_the_tutorial_is_told_each_of_its_mistakes_in_one_run():
     """Rank test always true, buffers in each other's place, momentum the other way round, and so on."""
     ours = tools()
     seat = take_seat(f"check:{tutorial.__file__}:BatchNorm?like=BatchNorm2d", ours)
-    cases = quick_set(sample("BatchNorm2d"))
+    cases = [case for case in quick_set(everything("BatchNorm2d")) if case in sample("BatchNorm2d")]
     records = [execute(SharedCase(case, ours), seat, ours, {}) for case in cases]
     (cause,) = diagnose(records, cases).causes
     named = {name for entry in cause.mistakes for name in entry}
