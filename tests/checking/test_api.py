@@ -60,7 +60,7 @@ def test_a_right_layer_passes_in_worker_processes(files):
 
 
 def test_a_wrong_layer_raises_the_report(files):
-    told = failed(candidates.TailDropped, files)
+    told = failed("candidates:TailDropped", files, in_process=True)
     text = str(told)
     assert text.startswith("candidates:TailDropped as LayerNorm on cpu\n  taken for     module (a subclass of")
     assert "\n5 cases: 4 pass  1 fail\n  grad.weight   1 fail\n" in text

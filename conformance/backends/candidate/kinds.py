@@ -83,7 +83,12 @@ def _makes(candidate: Any, arguments: Sequence[str]) -> bool:
     """
     parameters = signature_of(candidate)
     if parameters is None:
-        return True
+        title = _title(candidate)
+        raise UsageError(
+            f"what {title} takes cannot be read, so neither can be told whether it is a layer or makes one",
+            hint="write a function of your own around it: def f(x, params, buffers, *, training, **args): "
+            f"return {title}(x)",
+        )
     names = [parameter.name for parameter in parameters]
     if not names or parameters[0].kind is inspect.Parameter.VAR_KEYWORD or names[0] in arguments:
         return True
@@ -119,7 +124,7 @@ def _title(candidate: Any) -> str:
 
 def library_of(candidate: Any) -> tuple[Library, str]:
     """Whether code is written for tensors or for NumPy arrays, by the modules that it names; tensors where both are."""
-    named = set(_modules_named(candidate))
+    named = set(_modules_named(candidate)) | {type(candidate).__module__.partition(".")[0]}
     if "numpy" in named and "torch" not in named:
         return "numpy", ", on NumPy arrays (its code names numpy and not torch)"
     return "torch", ""

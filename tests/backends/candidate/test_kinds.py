@@ -41,6 +41,7 @@ class Called:
         (candidates.layer_norm_by_names, "function", "torch"),
         (candidates.numpy_layer_norm, "function", "numpy"),
         (annotated, "function", "numpy"),
+        (np.tanh, "function", "numpy"),
         (candidates.NumpyLayerNorm, "object", "numpy"),
         (candidates.TensorLayerNorm, "object", "torch"),
         (Called, "object", "numpy"),
@@ -69,6 +70,7 @@ def test_what_is_asked_for_is_taken_at_its_word():
         (candidates, "candidates is a module, not a layer\nname what is in it"),
         (42, "int cannot be called"),
         (dict, "the class dict has no forward"),
+        (torch.tanh, r"what tanh takes cannot be read.*\nwrite a function of your own around it: def f\(x, params"),
         (lambda a, b: a, "could be a factory, which makes a layer, or a function, which is one\nsay which: --as"),
     ],
 )
