@@ -13,6 +13,7 @@ from conformance.composition import nodes_of
 from conformance.inputs import make_inputs
 from conformance.judge import Expectation, judge
 from conformance.ops import OPS
+from conformance.suite.case import Divergence, Origin
 
 MLP = ("MLP", (5, 6), {"norm_layer": "BatchNorm1d", "activation_layer": "Tanh"})
 MLP_LAYER = ("MLP", (5, 6), {"norm_layer": "LayerNorm", "activation_layer": "ReLU"})
@@ -210,3 +211,56 @@ def test_kinks_in_bfloat16_cannot_be_judged_by_the_ends_alone(case_of):
 
 def test_nodes_of_a_layer_are_none(case_of):
     assert nodes_of(case_of("LayerNorm", (2, 3))) == ()
+
+
+def opened(case_of, network, factory=None, **fields):
+    """The verdict where only the ends of the network are seen."""
+    case = case_of(*network[:2], **fields, **network[2])
+    inputs = make_inputs(case)
+    observation = TorchModule("torch", "cpu", factory).run(case, inputs)
+    ends = tuple(type(step)(step.arrays, step.structure) for step in observation.steps)
+    return judge(case, Expectation(case, inputs), type(observation)(ends))
+
+
+def test_from_the_ends_buffers_carry_on_from_step_to_step(case_of):
+    class Forgetful(factory_of("BasicBlock")):
+        def forward(self, x):
+            kept = self.bn1.running_mean.clone()
+            y = super().forward(x)
+            if self.training:
+                self.bn1.running_mean = kept
+            return y
+
+    steps = ("train", "eval")
+    assert opened(case_of, BASIC, steps=steps).verdict == "pass"
+    judgement = opened(case_of, BASIC, Forgetful, steps=steps)
+    bad = {(figure.quantity, figure.step) for figure in judgement.figures if not figure.ok}
+    assert {("buffer.bn1.running_mean", 0), ("output", 1)} <= bad
+
+
+def test_a_declared_divergence_may_name_quantities_of_modules_by_pattern(case_of):
+    def declared(pattern):
+        return Divergence(
+            id="d", when={}, why="known", size={pattern: (0.0, 10.0)}, quantities=(pattern,), origin=Origin("x", 1, 1)
+        )
+
+    op, shape, args = MLP_LAYER
+    case = case_of(op, shape, steps=("train",), **args)
+    inputs = make_inputs(case)
+    observation = TorchModule("torch", "cpu", planted("MLP", "1", {"LayerNorm": Scaled101})).run(case, inputs)
+    expectation = Expectation(case, inputs)
+    for pattern, verdict in (("* (LayerNorm) *", "known"), ("* (Linear) *", "fail")):
+        ends = tuple(
+            type(step)({name: array for name, array in step.arrays.items() if "." not in name}, {}, step.modules)
+            for step in observation.steps
+        )
+        shown = ("no quantity of the whole",)
+        judgement = judge(case, expectation, type(observation)(ends), shown, (declared(pattern),))
+        assert judgement.verdict == verdict, judgement.reason
+
+
+class Scaled101(nn.LayerNorm):
+    """Off by a hundredth."""
+
+    def forward(self, x):
+        return 1.01 * super().forward(x)
