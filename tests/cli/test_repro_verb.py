@@ -20,27 +20,23 @@ def known():
     ).key
 
 
-def test_a_script_is_written_and_fails_by_itself(call, known, tmp_path):
-    done = call("repro", known, "--backend", "torch-cpu", "-o", "shown.py")
+def test_a_script_is_printed_and_fails_by_itself(call, known, tmp_path):
+    done = call("repro", known, "--backend", "torch-cpu")
     assert done.code == 0, done.err
-    assert "run it with: python shown.py" in done.err
+    assert "conformance" not in "".join(line for line in done.out.splitlines() if "import" in line)
+    (tmp_path / "shown.py").write_text(done.out)
     ran = subprocess.run([sys.executable, "shown.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 1, ran.stderr
     assert "error" in ran.stdout
 
 
-def test_without_a_file_the_script_is_printed(call, known):
-    done = call("repro", known, "--backend", "torch-cpu")
-    assert done.code == 0
-    compile(done.out, "script", "exec")
-    assert "conformance" not in "".join(line for line in done.out.splitlines() if "import" in line)
-
-
-def test_the_worst_of_the_last_run_is_taken_where_nothing_is_named(call, known):
+def test_the_worst_of_the_last_run_is_taken_where_nothing_is_named(call, known, tmp_path):
     assert call("run", "--key", known, "--backend", "torch-cpu", "--in-process").code == 0
-    done = call("repro")
+    done = call("repro", "-o", "shown.py")
     assert done.code == 0, done.err
     assert f"conformance repro {known} --backend torch-cpu" in done.err
+    assert "run it with: python shown.py" in done.err
+    assert known in (tmp_path / "shown.py").read_text()
 
 
 def test_a_case_that_passes_has_nothing_to_reproduce(call):
