@@ -83,6 +83,14 @@ def test_a_declared_quantity_that_no_record_shows_is_told_as_perhaps_fixed():
     assert [(unseen.quantity, unseen.agreed) for unseen in Summary(run).unseen] == [("grad_input", 1)]
 
 
+def test_a_declared_pattern_is_seen_where_any_quantity_fits_it():
+    told = HEADER.extra["divergences"]["gap"] | {"quantities": ["out*", "* (LayerNorm) grad.*"]}
+    header = msgspec.structs.replace(HEADER, extra={"divergences": {"gap": told}})
+    known = record(0, "known", divergence="gap", figures=(OVER,))
+    run = dataclasses.replace(stored([known]), header=header)
+    assert [unseen.quantity for unseen in Summary(run).unseen] == ["* (LayerNorm) grad.*"]
+
+
 def test_a_divergence_that_is_seen_is_not_told_as_fixed():
     known = record(0, "known", divergence="gap", figures=(OVER,))
     assert Summary(stored([known, record(1, "pass", divergence="gap")])).unseen == ()
