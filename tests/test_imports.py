@@ -94,7 +94,16 @@ def test_backends_do_not_know_verdicts():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["list"], ["list", "--format", "json"], ["run", "--help"], ["report", "--help"], ["schema"]],
+    [
+        ["--help"],
+        ["list"],
+        ["list", "--format", "json"],
+        ["run", "--help"],
+        ["report", "--help"],
+        ["schema"],
+        ["explain"],
+        ["repro", "--help"],
+    ],
     ids=" ".join,
 )
 def test_quick_commands_load_nothing_heavy_and_draw_without_rich(arguments):
