@@ -27,7 +27,8 @@ class Job:
     """A module in the mode in which it is to be exported, example inputs, and what kind of thing it is.
 
     Most modules take ``x`` alone and return one tensor; others take ``more`` after it, or return a tuple of
-    ``results`` tensors.
+    ``results`` tensors.  Where the form leaves axes of x open, so are those of the first ``alike`` of the others, which
+    have its shape; whatever else a module takes has fixed sizes.
     """
 
     kind: str
@@ -36,6 +37,12 @@ class Job:
     more: tuple[torch.Tensor, ...] = ()
     results: int = 1
     form: Form = PLAIN
+    alike: int = 0
+
+    def open_axes(self, name: str) -> list[dict[int, Any] | None]:
+        """For each input, those of its axes whose sizes are left open, if any."""
+        axes = named_axes(self.form, name)
+        return [axes if place <= self.alike else None for place in range(1 + len(self.more))]
 
 
 class BrokenParts(Exception):  # noqa: N818 - seen by nobody but this module
@@ -124,7 +131,7 @@ class BatchExport:
     def _alone(self, job: Job) -> Outcome:
         try:
             with one_registry():
-                return with_dynamo(job.module, job.x, job.form, job.more)
+                return with_dynamo(job.module, job.x, job.form, job.more, job.alike)
         except Exception as error:  # noqa: BLE001 - the outcome of this job, for its caller to report
             self._refused[job.kind] = error
             return error
@@ -132,9 +139,7 @@ class BatchExport:
 
 def _together(jobs: Sequence[Job]) -> list[onnx.ModelProto]:
     inputs = tuple(tensor for job in jobs for tensor in (job.x, *job.more))
-    axes: list[dict[int, Any] | None] = []  # of x alone: whatever else a job takes has fixed sizes
-    for place, job in enumerate(jobs):
-        axes += [named_axes(job.form, f"x{place}"), *(None for _ in job.more)]
+    axes = [each for place, job in enumerate(jobs) for each in job.open_axes(f"x{place}")]
     shapes = (tuple(axes),) if any(axes) else None  # SideBySide takes all inputs under one name
     model = dynamo_program(SideBySide(jobs), inputs, opset=jobs[0].form.opset, shapes=shapes, optimise=False)
     # each is optimised by itself: that of many together takes more than linear time

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 from conformance.ops import OPS
 from conformance.suite.case import Case
 
@@ -24,3 +26,14 @@ def example_shape(case: Case) -> tuple[int, ...]:
     """The shape at which a dynamic graph is exported: that of no case, and the same for all that share the graph."""
     dynamic = dynamic_axes(case)
     return tuple(_SMALLEST + axis if axis in dynamic else size for axis, size in enumerate(case.shape))
+
+
+def distinct_shape(case: Case) -> tuple[int, ...]:
+    """The same for a trace that takes equal sizes for one: those left open differ from each other and all others."""
+    dynamic = dynamic_axes(case)
+    taken = {size for axis, size in enumerate(case.shape) if axis not in dynamic}
+    shape = list(case.shape)
+    for axis in dynamic:
+        shape[axis] = next(size for size in count(_SMALLEST) if size not in taken)
+        taken.add(shape[axis])
+    return tuple(shape)

@@ -25,10 +25,18 @@ Exporter = Callable[[torch.nn.Module, torch.Tensor, Form], onnx.ModelProto]
 
 
 def with_dynamo(
-    module: torch.nn.Module, x: torch.Tensor, form: Form = PLAIN, more: tuple[torch.Tensor, ...] = ()
+    module: torch.nn.Module,
+    x: torch.Tensor,
+    form: Form = PLAIN,
+    more: tuple[torch.Tensor, ...] = (),
+    alike: int = 0,
 ) -> onnx.ModelProto:
-    """What ``torch.onnx.export(dynamo=True)`` makes of the module, with names that do not depend on its history."""
-    shapes = (named_axes(form, "x"),) if form.dynamic else None
+    """What ``torch.onnx.export(dynamo=True)`` makes of the module, with names that do not depend on its history.
+
+    alike: how many of ``more`` have the shape of x, and leave the same axes open.
+    """
+    axes = named_axes(form, "x")
+    shapes = (axes, *(axes if place < alike else None for place in range(len(more)))) if axes else None
     return canonical(dynamo_program(module, (x, *more), opset=form.opset, shapes=shapes))
 
 

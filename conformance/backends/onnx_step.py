@@ -14,11 +14,13 @@ import msgspec
 import onnx
 
 from conformance.backends.arrays import shape_name
+from conformance.backends.dynamic_axes import distinct_shape
 from conformance.backends.failure import Failure
 from conformance.backends.models import Failed, Made, Models, entry_of
 from conformance.backends.onnx_evidence import write_backend_test
 from conformance.backends.onnx_module import LateBatchExport
 from conformance.backends.onnxruntime_session import Sessions, run_on_many
+from conformance.backends.planned import form_of
 from conformance.backends.reasons import stated
 from conformance.backends.seeds import draws, seed_runtime
 from conformance.backends.step_phases import Phase, given, phases, results, untouched
@@ -61,8 +63,6 @@ class OnnxStep:
             return "onnxruntime arrays are always contiguous"
         if case.optimizer is not None and case.optimizer.implementation != "default":
             return "checks torch's own implementation of the optimizer"
-        if case.export.dynamic:
-            return "a step is traced at the sizes of the case"
         return None
 
     def prepare(self, cases: Sequence[Case]) -> None:
@@ -164,7 +164,9 @@ class OnnxStep:
 
 def _digest(case: Case, phase: Phase) -> str:
     """Everything that an exported step depends on."""
-    layer = (case.op, case.args, case.shape, case.dtype, case.param_dtype, phase.mode, case.export.opset)
+    form = form_of(case)
+    shape = distinct_shape(case) if form.dynamic else case.shape
+    layer = (case.op, case.args, shape, case.dtype, case.param_dtype, phase.mode, form.dynamic, form.opset)
     if phase.update:
         return hashlib.sha256(msgspec.json.encode((layer, phase.update, case.optimizer))).hexdigest()
     return hashlib.sha256(msgspec.json.encode(layer)).hexdigest()

@@ -54,9 +54,11 @@ def trace_step(
     update: Update | None = None,
     *,
     momenta: bool = False,
+    dynamic: bool = False,
 ) -> StepGraph:
     """The step of a module in the mode in which it is; x and grad_output are examples, the module stays as it is.
 
+    dynamic: whether the trace is to hold for inputs of other sizes, as far as the operators allow.
     update: ends the step with an optimizer's update, which is given momentum buffers where there are ``momenta`` yet.
 
     The names are ``x``, ``grad_output``, ``param.NAME``, ``buffer.NAME`` and ``momentum.NAME``, and ``output``,
@@ -95,9 +97,11 @@ def trace_step(
     decompositions = BACKWARD | (_batch_norm_decompositions() if module.training else {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        graph = make_fx(functionalize(step, remove="mutations"), decomposition_table=decompositions)(
-            x, grad_output, *params.values(), *buffers.values(), *before.values()
-        )
+        graph = make_fx(
+            functionalize(step, remove="mutations"),
+            decomposition_table=decompositions,
+            tracing_mode="symbolic" if dynamic else "real",
+        )(x, grad_output, *params.values(), *buffers.values(), *before.values())
     given = [f"param.{name}" for name in params] + [f"buffer.{name}" for name in buffers]
     given += [f"momentum.{name}" for name in before]
     results = [f"grad.{name}" for name in params] + [f"buffer.{name}" for name in buffers] + updated

@@ -10,8 +10,10 @@ from torch.optim.sgd import sgd
 
 from conformance.backends.batch_export import Job
 from conformance.backends.cumulative import make_traceable
+from conformance.backends.dynamic_axes import distinct_shape
 from conformance.backends.form import Form
 from conformance.backends.modules import build
+from conformance.backends.planned import form_of
 from conformance.backends.reasons import stated
 from conformance.backends.step_graph import StepGraph, Tensors, Update, trace_step
 from conformance.backends.step_phases import Phase, trainable
@@ -32,7 +34,7 @@ class Traced:
 
     def job(self) -> Job:
         x, *more = self.inputs
-        return Job(self.kind, self.graph.module, x, tuple(more), len(self.graph.results), self.form)
+        return Job(self.kind, self.graph.module, x, tuple(more), len(self.graph.results), self.form, alike=1)
 
 
 def trace(case: Case, phase: Phase) -> Traced:
@@ -51,10 +53,13 @@ def trace(case: Case, phase: Phase) -> Traced:
         own = [f"param.{name}" for name in op.parameters(case.args)] + [
             f"buffer.{name}" for name in op.buffers(case.args)
         ]
-        shapes = case.shape, op.output_shape(case.args, case.shape)
+        shape = distinct_shape(case) if case.export.dynamic else case.shape
+        shapes = shape, op.output_shape(case.args, shape)
+        if case.export.dynamic and len(set(shapes)) > 1:
+            raise Unsupported("a step of open sizes is traced only where the output has the shape of the input")  # noqa: TRY301 - like torch's own refusals
         x, grad_output = (torch.ones(shape, dtype=dtype_of(case.dtype)) for shape in shapes)
         update, again = update_of(case.optimizer if phase.update else None), phase.update == "later"
-        graph = trace_step(module, x, grad_output, update, momenta=again)
+        graph = trace_step(module, x, grad_output, update, momenta=again, dynamic=case.export.dynamic)
     except Unsupported:
         raise
     except Exception as error:
@@ -67,7 +72,7 @@ def trace(case: Case, phase: Phase) -> Traced:
     if again:
         state += tuple(torch.zeros_like(tensor) for tensor in module.parameters() if tensor.requires_grad)
     kind = f"{case.op} {phase.mode} {phase.update}"
-    return Traced(graph, (x, grad_output, *state), Form(opset=case.export.opset), kind)
+    return Traced(graph, (x, grad_output, *state), form_of(case), kind)
 
 
 def update_of(optimizer: Optimizer | None) -> Update | None:

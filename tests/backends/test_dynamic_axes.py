@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.backends.dynamic_axes import dynamic_axes, example_shape
+from conformance.backends.dynamic_axes import distinct_shape, dynamic_axes, example_shape
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,10 @@ def test_batch_and_space_are_open_and_what_parameters_fix_is_not(op, shape, args
     case = case_of(op, shape=shape, args=args)
     assert dynamic_axes(case) == axes
     assert example_shape(case) == example
+
+
+def test_sizes_left_open_are_equal_to_no_other(case_of):
+    """Of equal sizes a symbolic trace makes one symbol, which would tie the batch to the channels."""
+    case = case_of("BatchNorm2d", shape=(2, 5, 4, 4))
+    assert distinct_shape(case) == (4, 5, 6, 7)
+    assert distinct_shape(case_of("LayerNorm", shape=(9, 9, 4))) == (5, 6, 4)

@@ -17,7 +17,7 @@ from conformance.inputs import make_inputs
 from conformance.observation import Unsupported
 from conformance.ops import OPS
 from conformance.ops.normalisation import NORMALISATION
-from conformance.suite.case import Raises
+from conformance.suite.case import Export, Raises
 
 EXTRA = {
     **{f"InstanceNorm{rank}d": {"affine": True, "track_running_stats": True} for rank in (1, 2, 3)},
@@ -105,6 +105,21 @@ def test_a_graph_of_one_step_takes_the_buffers_of_the_step_before(backend, stepp
     (fresh,) = backend.run(again, alone).steps
     assert int(second.arrays["buffer.num_batches_tracked"]) == int(first.arrays["buffer.num_batches_tracked"]) + 1
     assert not np.allclose(second.arrays["buffer.running_mean"], fresh.arrays["buffer.running_mean"])
+
+
+def test_one_graph_serves_steps_of_several_sizes(backend, case_of):
+    before = len(backend._together.exported)
+    for shape in ((2, 3, 4, 5), (5, 3, 9, 8)):
+        case = case_of("BatchNorm2d", shape=shape, steps=("train", "eval"), export=Export(dynamic=True))
+        inputs = make_inputs(case)
+        _assert_close(backend.run(case, inputs), load("torch-cpu").run(case, inputs), case)
+    assert len(backend._together.exported) == before + 2, "one for each mode"
+
+
+def test_open_sizes_that_the_exporter_cannot_follow_are_unsupported_in_its_words(backend, case_of):
+    case = case_of("GroupNorm", args={"num_groups": 3}, steps=("eval",), export=Export(dynamic=True))
+    with pytest.raises(Unsupported, match=r"^export: TypeError: float\(\) argument must be"):
+        backend.run(case, make_inputs(case))
 
 
 def test_what_is_given_to_the_runtime_is_not_written_to(backend, stepping):
