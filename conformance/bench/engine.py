@@ -164,7 +164,7 @@ def main(cases: int) -> None:
         plan = Plan(load_suite([generated.write(folder / "suite", cases)]).cases, (BACKEND,))
         first = load_suite().cases[0]
         click.echo(f"{len(plan.cases):,} cases of three steps on {BACKEND}")
-        carry_out(plan, folder / "kept", workers=2)  # so that both find the results of references kept
+        carry_out(plan, folder / "kept", in_process=True)  # so that both find the results of references kept
         one = with_workers(plan, folder / "1", 1)
         two = with_workers(plan, folder / "2", 2)
         click.echo(f"2 workers are {two / one:.2f} times as fast as 1")

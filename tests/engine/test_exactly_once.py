@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from killable_run import PLAN, begin, carry_out
-from runs_in_processes import PATIENCE, begun, ended, start, timeless
+from runs_in_processes import PATIENCE, SCRIPT, begun, ended, start, timeless
 
 from conformance.engine.store import HELD, RECORDS, Store, read_run
 from conformance.errors import ConformanceError, UsageError
@@ -135,6 +136,46 @@ def test_a_full_disk_interrupts_in_words_and_the_run_can_be_finished(tmp_path, u
         assert file.stat().st_size <= size
         assert timeless(carry_out(root, begin(root)).path) == undisturbed
         assert read_run(root / "latest").path == file
+
+
+def small_disk(folder: Path) -> list[str]:
+    """The command that runs what follows it where ``folder`` is a disk of 8 KiB; none where that is not allowed.
+
+    In a mount namespace of its own, which needs no rights but those that many systems give to everybody.
+    """
+    mounts = f'mount -t tmpfs -o size=8k tmpfs "{folder}" && exec "$@"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mounts, "sh"]
+    try:
+        tried = subprocess.run([*command, "true"], capture_output=True, check=False)
+    except FileNotFoundError:
+        return []
+    return command if tried.returncode == 0 else []
+
+
+def test_a_disk_that_is_really_full_interrupts_and_what_it_took_is_finished_elsewhere(tmp_path, undisturbed):
+    """ENOSPC from a file system of 8 KiB, which the records fill after a few; copied off before it goes away."""
+    disk, saved = tmp_path / "disk", tmp_path / "saved"
+    disk.mkdir()
+    command = small_disk(disk)
+    if not command:
+        pytest.skip("missing: the right to mount a tmpfs in a namespace of one's own")
+    script = f'"{sys.executable}" "{SCRIPT}" "{disk}"; code=$?; cp -r "{disk}" "{saved}"; exit $code'
+    engine = subprocess.Popen(
+        [*command, "sh", "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    said = ended(engine)
+    assert engine.returncode == 2, said
+    assert "No space left on device" in said
+    assert "make room, then: conformance run --resume" in said
+    assert "Traceback" not in said
+    taken = whole_lines(read_run(saved / "latest").path)
+    assert 0 < len(taken) < len(undisturbed)
+    assert timeless(carry_out(saved, begin(saved)).path) == undisturbed
+
+
+def whole_lines(file: Path) -> list[bytes]:
+    """The whole lines of a file that may end in half a line."""
+    return [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
 def test_two_runs_in_the_same_folder_each_have_all_their_records(tmp_path, undisturbed):
