@@ -14,6 +14,7 @@ from conformance.suite.case import Case
 
 BLOCKS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _FEW = 2  # failing cases of which something can be common
+_OTHERS = 3  # passing cases without which everything seems to set the failing ones apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ def common(failing: Sequence[Case], passing: Sequence[Case]) -> str:
 
     Empty where nothing simple does, or where too few cases fail to speak of anything common.
     """
-    if len(failing) < _FEW or not passing:
+    if len(failing) < _FEW or len(passing) < _OTHERS:
         return ""
     conditions = [c for c in _conditions([*failing, *passing]) if all(map(c.holds, failing))]
     if not conditions:

@@ -50,6 +50,7 @@ def test_a_condition_that_some_passing_cases_meet_is_told_with_their_number(grid
 def test_nothing_is_said_of_one_case_or_of_all(grid):
     assert told(grid, lambda case: case is grid[3]) == ""
     assert told(grid, lambda case: True) == ""
+    assert told(grid, lambda case: case.dtype != "float16" or case is grid[2] or case.shape[1] > 7) == ""
 
 
 def test_nothing_is_said_where_nothing_simple_holds(grid):
@@ -58,7 +59,7 @@ def test_nothing_is_said_where_nothing_simple_holds(grid):
 
 
 def test_train_and_eval_steps_are_told_in_words(case_of):
-    steps = [("train",), ("eval",), ("train", "eval"), ("eval", "eval")]
+    steps = [("train",), ("eval",), ("train", "eval"), ("eval", "eval"), ("train", "train"), ("eval", "eval", "eval")]
     cases = [case_of("BatchNorm2d", (2, 3, 4, 5), steps=each, key=str(each)) for each in steps]
     assert (
         told(cases, lambda case: "train" in case.steps) == "all where there is a train step, and no other case fails so"
