@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from math import prod
 
 from conformance.diagnose.facts import facts_of
+from conformance.diagnose.inferred import ONE_PASS, one_pass
 from conformance.diagnose.known import KNOWN
 from conformance.diagnose.replica import Made, Replica
 from conformance.diagnose.search import Clock, Found, search
@@ -75,12 +76,21 @@ def suspects(
     # where intermediates are rounded, or the data is made to be nasty, many mistakes at once cannot be told apart
     plain = case.dtype not in HALF and case.data in PLAIN
     explained = _explanations(replica, search(replica, tried, clock, before, one_alone=not plain))
+    if all(each.left for each in explained) and not only_before and (lost := one_pass(replica)):
+        explained = _lost_digits(replica, lost) or explained
     if case.dtype in COARSER:
         explained = _with_coarser(explained, replica, expectation, observes, (tried, clock, before))
     limit = ""
     if not any(not each.left for each in explained):
         limit = _limit(large=large, only_before=only_before, clock=clock)
     return Suspicion(explained, wrong, faults, bool(tried), facts, limit)
+
+
+def _lost_digits(replica: Replica, made: Made) -> tuple[Explanation, ...]:
+    """The one-pass variance, where everything follows from the variances that the outputs show."""
+    if not replica.wrong or not replica.explains(made, replica.places):
+        return ()
+    return (Explanation((ONE_PASS,), replica.size(replica.over)),)
 
 
 def _limit(*, large: bool, only_before: bool, clock: Clock) -> str:
