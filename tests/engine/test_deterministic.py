@@ -53,6 +53,19 @@ def test_results_do_not_depend_on_order_company_or_number_of_workers(suite, samp
     assert records(suite, shuffled, tmp_path, workers=2) == together
 
 
+def test_kept_results_of_references_change_no_record(suite, sample, tmp_path, monkeypatch):
+    """Computed without a cache, computed and kept, read back by another worker: the same text."""
+    some = sample[:50]
+    monkeypatch.setenv("CONFORMANCE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("CONFORMANCE_CACHE", "off")
+    computed = records(suite, some, tmp_path, in_process=True)
+    assert not (tmp_path / "cache" / "references").exists()
+    monkeypatch.setenv("CONFORMANCE_CACHE", "on")
+    assert records(suite, some, tmp_path, in_process=True) == computed
+    assert len(list((tmp_path / "cache" / "references").rglob("*.export"))) > len(some) / 2
+    assert records(suite, some, tmp_path, workers=1) == computed
+
+
 def test_a_case_alone_has_the_record_that_it_has_in_company(suite, sample, tmp_path):
     together = records(suite, sample, tmp_path, in_process=True)
     for case in random.Random(3).sample(sample, 10):
