@@ -25,20 +25,20 @@ def of_one_call(fault: Fault) -> Fault:
     """
     if OPS[fault.case.op].nodes is None or fault.figure is None:
         return fault
-    title, _, quantity = fault.figure.quantity.rpartition(" ")
     observation = fault.backend.run(fault.case, fault.inputs)
-    step = observation.steps[fault.last]
-    calls = [call for call in (*step.modules, *step.nodes) if str(call) == title and call.x is not None]
-    op = _op(calls[0]) if calls else None
-    if op is None:
-        raise ConformanceError(
-            f"{fault.figure.quantity} of {fault.case.id} on {fault.backend.name} is shown by no layer of its own",
-            hint="there is no script for it yet; conformance run --key KEY keeps the graph of a failing export",
-        )
-    call = calls[0]
-    case, inputs = _alone(fault, call, op)
-    figure: Figure = msgspec.structs.replace(fault.figure, quantity=quantity, step=0)
-    return Fault(case, inputs, fault.backend, fault.record, fault.kind, figure, None, fault.why)
+    for figure in (fault.figure, *(each for each in fault.record.figures if not each.ok)):
+        title, _, quantity = figure.quantity.rpartition(" ")
+        step = observation.steps[figure.step]
+        for call in (*step.modules, *step.nodes):
+            op = _op(call) if str(call) == title and call.x is not None else None
+            if op is not None:
+                case, inputs = _alone(fault, call, op)
+                alone: Figure = msgspec.structs.replace(figure, quantity=quantity, step=0)
+                return Fault(case, inputs, fault.backend, fault.record, fault.kind, alone, None, fault.why)
+    raise ConformanceError(
+        f"{fault.figure.quantity} of {fault.case.id} on {fault.backend.name} is shown by no layer of its own",
+        hint="there is no script for it yet; conformance run --key KEY keeps the graph of a failing export",
+    )
 
 
 def _op(call: Captured) -> str | None:

@@ -12,7 +12,7 @@ from conformance.inputs import make_inputs
 from conformance.record import Figure, Record
 from conformance.repro.fault import Fault
 from conformance.repro.find import examined
-from conformance.suite.case import Case
+from conformance.suite.case import Case, Divergence
 from conformance.suite.loader import load_suite
 
 TRIES = 12  # cases of a divergence that are worth running until one shows it
@@ -29,7 +29,10 @@ def faults(suite) -> Callable[..., Iterator[Fault]]:
 
     def found(backend: str, *words: str, wanted: Callable[[Case], bool] = lambda case: True) -> Iterator[Fault]:
         for divergence in suite.divergences.values():
-            if not any(word in divergence.id for word in words):
+            named = divergence.when.get("backend", backend)
+            if backend not in ([named] if isinstance(named, str) else named):
+                continue
+            if not any(word in divergence.id for word in words) or _deadly(divergence):
                 continue
             cases = [case for case in suite.cases if divergence.id in case.divergences and wanted(case)]
             small = sorted(cases, key=lambda case: (len(case.steps), *sorted(case.shape, reverse=True)))
@@ -42,6 +45,11 @@ def faults(suite) -> Callable[..., Iterator[Fault]]:
                 break
 
     return found
+
+
+def _deadly(divergence: Divergence) -> bool:
+    """Whether what it declares would end this process too."""
+    return divergence.raises is not None and divergence.raises.type.startswith("SIG")
 
 
 @pytest.fixture
