@@ -38,6 +38,9 @@ Array = NDArray[Any]
 
 FORM = 1  # of what is written; another number makes everything anew
 SMALL = 1 << 11  # elements of an input; of a larger one the arrays take about as long to read as to compute
+LOOKS = (
+    8  # as of the exports; entries are many and small, and looking through a folder of thirty thousand takes a while
+)
 #: what the references say is decided by these, too
 _DECIDING = ("composition.py", "reference.py", "judge/expectation.py", "judge/end_to_end.py", "inputs/bits.py", "ops")
 _DECIDES = tuple(name for name in ("op", "args", "shape", *CONTENT) if name not in DESCRIPTIVE)
@@ -96,7 +99,7 @@ def standard_references() -> KeptReferences | None:
     """Those of this machine; None where caches are switched off."""
     if standard_cache() is None:
         return None
-    return KeptReferences(ExportCache(references_folder(), REFERENCES_LIMIT))
+    return KeptReferences(ExportCache(references_folder(), REFERENCES_LIMIT, LOOKS))
 
 
 def _ours(op: str, variant: str) -> bool:

@@ -45,8 +45,9 @@ class Contents:
 class ExportCache:
     """Bytes by key, where a key is a digest in hexadecimal.  Never raises for what it finds in its folder."""
 
-    def __init__(self, folder: Path, limit: int = LIMIT) -> None:
+    def __init__(self, folder: Path, limit: int = LIMIT, looks: int = LOOKS) -> None:
         self.folder = folder
+        self._looks = looks
         self.limit = limit
         self._folder = f"{folder}{os.sep}"
         self._unseen = limit  # bytes written since the folder was looked through; the first write looks
@@ -85,7 +86,7 @@ class ExportCache:
         except OSError:
             return
         self._unseen += len(payload)
-        if self._unseen >= self.limit // LOOKS:
+        if self._unseen >= self.limit // self._looks:
             self.tidy()
 
     def tidy(self) -> None:

@@ -8,6 +8,7 @@ bounded each for itself.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,7 @@ def measure(folder: Path, *arguments: str) -> Measured:
     done = subprocess.run(  # noqa: S603 - this interpreter, and arguments of our own
         [sys.executable, "-c", _MEASURED, *arguments],
         cwd=folder,
+        env={**os.environ, "CONFORMANCE_CACHE_DIR": str(folder / "cache")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
