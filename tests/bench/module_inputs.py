@@ -147,7 +147,7 @@ def repeated(cases, times):
 
 @click.command()
 @click.option("--rounds", default=7, metavar="N", help="The fastest of N rounds counts, all ways taking turns; 7.")
-@click.option("--times", default=20, metavar="N", help="How often a run in workers repeats the samples; 20.")
+@click.option("--times", default=60, metavar="N", help="How often a run in workers repeats the samples; 60.")
 @click.option("--workers", default=2, metavar="N", help="Worker processes of that run; 2.")
 def main(rounds, times, workers):
     """Measure both on the same samples."""
