@@ -58,9 +58,10 @@ def search(
     """
     if not replica.wrong:
         return []
-    for made in before:
-        if replica.explains(made, replica.places) and minimal(replica, made) == made:
-            return [_found(replica, made)]
+    again = [made for made in before if replica.explains(made, replica.places) and minimal(replica, made) == made]
+    if again:
+        fewest = min(len(made) for made in again)
+        return [_found(replica, made) for made in again if len(made) == fewest]
     alone = []
     for mistake in candidates:
         if clock.out():

@@ -28,8 +28,14 @@ def _of_both(wrong: Any) -> Any:
     return _of_weight(affine)
 
 
-def _neighbour(_self: Any, xh: Any, w: Any, b: Any) -> Any:
-    return np.roll(w, 1).reshape(w.shape) * xh + b
+def _neighbour(self: Any, params: Any, name: str, absent: float, X: Any, fold: Any) -> Any:
+    shifted = params | {"weight": np.roll(params["weight"], 1)} if name == "weight" and name in params else params
+    return right(self)._spread(shifted, name, absent, X, fold)  # noqa: SLF001 - the method that is replaced
+
+
+def _back_to_the_neighbour(self: Any, f: Any, gy: Any) -> Any:
+    """What reaches the weight that was taken."""
+    return np.roll(right(self).weight_gradient(f, gy), -1)
 
 
 AFFINE = (
@@ -60,5 +66,7 @@ AFFINE = (
         "weight-made-positive", "|w| xh + b: the sign of the weight is lost", "output", NORMS,
         {"affine": lambda _self, xh, w, b: np.abs(w) * xh + b},
     ),
-    Mistake("weight-of-the-neighbour", "the weight's index is off by one", "output", NORMS, {"affine": _neighbour}),
+    Mistake("weight-of-the-neighbour", "the weight's index is off by one", "output", NORMS,
+        {"_spread": _neighbour, "weight_gradient": _back_to_the_neighbour},
+    ),
 )  # fmt: skip

@@ -41,6 +41,13 @@ def _over(view: Any, axes: tuple[int, ...]) -> Any:
     return statistics
 
 
+def _over_leading(self: Any, x: Any, fold: Any) -> Any:
+    """Statistics over the rows; an input without leading axes has none to mistake for the trailing ones."""
+    if len(self.args["normalized_shape"]) == len(fold.shape):
+        return right(self).statistics(x, fold)
+    return _over(lambda _self, rows, _fold: rows.shape, (0,))(self, x, fold)
+
+
 def _everything(_self: Any, x: Any, _fold: Any) -> Any:
     return (x.size,)
 
@@ -114,7 +121,7 @@ GEOMETRY = (
     Mistake(
         "layer-norm-over-batch", "statistics over the leading axes in place of the trailing ones", "output",
         ("layer_norm", "rms_norm"),
-        {"statistics": _over(lambda _self, x, _fold: x.shape, (0,)), "centre": _uncentred_again},
+        {"statistics": _over_leading, "centre": _uncentred_again},
     ),
     Mistake(
         "layer-norm-over-last-axis", "only the last axis of a longer normalized_shape is reduced", "output",
