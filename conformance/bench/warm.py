@@ -82,26 +82,31 @@ def metered_tools(meter: Meter) -> Tools:
     return replace(tools, load=load, make_inputs=meter("inputs", tools.make_inputs), judge=judge)
 
 
+class Timed:
+    """A session with a clock on its runs."""
+
+    def __init__(self, meter: Meter, runtime: Any) -> None:
+        self.run = meter("onnxruntime", runtime.run)
+        self.run_with_ort_values = meter("onnxruntime", runtime.run_with_ort_values)
+
+
 def meter_onnxruntime(meter: Meter) -> Callable[[], None]:
     """Put a clock on sessions, from their creation to their end; the function that is returned takes it off."""
-    import onnxruntime
+    from conformance.backends import onnxruntime_session as sessions
 
-    from conformance.backends.onnxruntime_session import Sessions
+    plain, drop = sessions.load_bytes, sessions.Sessions._drop  # noqa: SLF001 - where sessions begin and end
+    create = meter("onnxruntime", plain)
 
-    plain, drop = onnxruntime.InferenceSession, Sessions._drop  # noqa: SLF001 - where sessions end
+    def load(model: bytes, *, optimise: bool = True) -> sessions.Loaded:
+        made = create(model, optimise=optimise)
+        return sessions.Loaded(Timed(meter, made.runtime), made.takes, made.plain)
 
-    class Metered(plain):  # type: ignore[misc, valid-type]
-        __init__ = meter("onnxruntime", plain.__init__)
-        run = meter("onnxruntime", plain.run)
-        run_with_ort_values = meter("onnxruntime", plain.run_with_ort_values)
+    def put(load_bytes: Any, drop: Any) -> None:
+        sessions.load_bytes = load_bytes
+        sessions.Sessions._drop = drop  # type: ignore[method-assign]  # noqa: SLF001 - as above
 
-    def restore() -> None:
-        onnxruntime.InferenceSession = plain
-        Sessions._drop = drop  # type: ignore[method-assign]  # noqa: SLF001 - as above
-
-    onnxruntime.InferenceSession = Metered
-    Sessions._drop = meter("onnxruntime", drop)  # type: ignore[method-assign]  # noqa: SLF001 - as above
-    return restore
+    put(load, meter("onnxruntime", drop))
+    return lambda: put(plain, drop)
 
 
 def warm(cases: Sequence[Case], divergences: Any, names: Sequence[str]) -> tuple[dict[str, float], list[Record]]:
