@@ -135,7 +135,9 @@ MOVED = [
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("network", "factory", "norm", "activation"), MOVED, ids=str)
+@pytest.mark.parametrize(
+    ("network", "factory", "norm", "activation"), MOVED, ids=lambda part: str(part) if not callable(part) else "moved"
+)
 def test_an_activation_before_its_norm_is_told_with_both(network, factory, norm, activation, dtype, case_of):
     judgement = judged(case_of, network, dtype, factory, steps=("train", "eval"))
     assert judgement.verdict == "fail"
