@@ -167,10 +167,22 @@ def _weighed(told: Sequence[tuple[Record, Suspicion]]) -> list[_Evidence]:
     return kept
 
 
+def _alone(name: str, made: Sequence[str]) -> bool:
+    return set(made) - COARSER_SAYS.keys() == {name}
+
+
 def _borne_out(name: str, told: Sequence[tuple[Record, Suspicion]]) -> bool:
-    """Whether it is no coincidence: a few bits of half precision agree by chance, the many of float32 do not."""
+    """Whether it is no coincidence.
+
+    A few bits of half precision agree by chance, the many of float32 do not; and what is only ever seen beside another
+    mistake, in one case of many, is how that case happens to round.
+    """
     searched = [(record, suspicion) for record, suspicion in told if suspicion.searched]
-    with_it = [record for record, s in searched if any(name in each.mistakes for each in s.explanations)]
+    sets = [(record, each.mistakes) for record, s in searched for each in s.explanations if name in each.mistakes]
+    with_it = list({record.key: record for record, _ in sets}.values())
+    alone = any(_alone(name, made) for _, made in sets)
+    if not alone and len(with_it) < 3 <= len(searched) // 10:
+        return False
     return any(record.dtype not in HALF for record in with_it) or 4 * len(with_it) >= len(searched)
 
 
