@@ -110,6 +110,8 @@ def command(
         backends=backends or DEFAULT_BACKENDS,
         exports=exports,
     )
+    if executor:
+        _check_executor(executor, workers=workers, in_process=in_process, no_cache=no_cache)
     store, part = None, None if shard is None else shards.parse(shard)
     if resume is not None:
         if wish != Wish() or part is not None:
@@ -128,8 +130,6 @@ def command(
         extra = {**extra, shards.SHARD: msgspec.to_builtins(part)}
     if no_cache:
         os.environ[SWITCH_VARIABLE] = "off"  # the workers inherit it
-    if executor:
-        _check_executor(executor, workers=workers, in_process=in_process, no_cache=no_cache)
     check_writable(target, junitxml)
     how = How(
         workers=workers or default_workers(),

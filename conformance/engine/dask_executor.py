@@ -72,7 +72,8 @@ def _connected(place: str, address: str) -> Client:
             f"--executor {address} needs the package distributed: {error}",
             hint="install it with: pip install 'nn-conformance[dask]'",
         ) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters to people is said in our own words
+    for name in ("distributed", *(one for one in logging.root.manager.loggerDict if one.startswith("distributed."))):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters to people is said in our own words
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions that differ: see _check_alike
