@@ -151,11 +151,16 @@ class Summary:
 
     @cached_property
     def unseen(self) -> tuple[Unseen, ...]:
-        """What is declared for cases that ran and that none of them shows: whole divergences, or quantities of them."""
+        """What is declared for cases that ran and that none of them shows: whole divergences, or quantities of them.
+
+        Of a quantity that no backend of the run compares, such as a gradient of a graph without one, nothing is said.
+        """
         agreed: Counter[str] = Counter()
+        compared: dict[str, set[str]] = {}
         deviating: dict[str, set[str]] = {}
         for record in self.run.records:
             for name in filter(None, record.divergence.split(",")):
+                compared.setdefault(name, set()).update(figure.quantity for figure in record.figures)
                 if record.verdict == "pass":
                     agreed[name] += 1
                 elif record.verdict == "known":
@@ -166,6 +171,7 @@ class Summary:
             for name, shown in deviating.items()
             for quantity in self._declared(name).get("quantities", ())
             if shown and not any(fnmatchcase(each, quantity) for each in shown)
+            if any(fnmatchcase(each, quantity) for each in compared[name])
         ]
         return (*whole, *parts)
 

@@ -79,14 +79,24 @@ def test_a_declared_quantity_that_no_record_shows_is_told_as_perhaps_fixed():
     told = HEADER.extra["divergences"]["gap"] | {"quantities": ["output", "grad_input"]}
     header = msgspec.structs.replace(HEADER, extra={"divergences": {"gap": told}})
     known = record(0, "known", divergence="gap", figures=(OVER,))
-    run = dataclasses.replace(stored([known, record(1, "pass", divergence="gap")]), header=header)
+    within = msgspec.structs.replace(CLOSE, quantity="grad_input")
+    agreeing = record(1, "pass", divergence="gap", figures=(within,))
+    run = dataclasses.replace(stored([known, agreeing]), header=header)
     assert [(unseen.quantity, unseen.agreed) for unseen in Summary(run).unseen] == [("grad_input", 1)]
+
+
+def test_of_a_declared_quantity_that_no_record_compares_nothing_is_said():
+    told = HEADER.extra["divergences"]["gap"] | {"quantities": ["output", "grad_input"]}
+    header = msgspec.structs.replace(HEADER, extra={"divergences": {"gap": told}})
+    run = dataclasses.replace(stored([record(0, "known", divergence="gap", figures=(OVER,))]), header=header)
+    assert Summary(run).unseen == ()
 
 
 def test_a_declared_pattern_is_seen_where_any_quantity_fits_it():
     told = HEADER.extra["divergences"]["gap"] | {"quantities": ["out*", "* (LayerNorm) grad.*"]}
     header = msgspec.structs.replace(HEADER, extra={"divergences": {"gap": told}})
-    known = record(0, "known", divergence="gap", figures=(OVER,))
+    of_a_module = msgspec.structs.replace(CLOSE, quantity="4 (LayerNorm) grad.weight")
+    known = record(0, "known", divergence="gap", figures=(OVER, of_a_module))
     run = dataclasses.replace(stored([known]), header=header)
     assert [unseen.quantity for unseen in Summary(run).unseen] == ["* (LayerNorm) grad.*"]
 
