@@ -100,7 +100,7 @@ def test_a_key_does_not_depend_on_what_describes_a_case(memory, case):
 def test_a_changed_source_of_a_reference_changes_every_key(tmp_path):
     """In a copy of the two packages, so that a process of its own sees another source."""
     root = Path(reference_cache.__file__).parents[1]
-    for package in ("conformance", "references", "cases"):
+    for package in ("conformance", "references"):
         shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     script = "from conformance.reference_cache import _surroundings; print(_surroundings().hex())"
 

@@ -138,5 +138,5 @@ def _shape(name: str, error: Array, seen: Array, expected: Array, over: Array) -
 def _constant_along(values: Array, axis: int, size: float) -> bool:
     if values.shape[axis] < 2:
         return False
-    spread = np.nanmax(values, axis=axis) - np.nanmin(values, axis=axis)
-    return bool(np.nanmax(spread) <= _NOISE * size)
+    spread = np.fmax.reduce(values, axis=axis) - np.fmin.reduce(values, axis=axis)  # which ignore NaN without a warning
+    return bool(np.fmax.reduce(spread, axis=None) <= _NOISE * size)

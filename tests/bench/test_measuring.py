@@ -22,7 +22,9 @@ def test_generated_files_hold_as_many_cases_as_asked_for_all_different(tmp_path,
     assert {case.steps for case in suite.cases} == {("train", "train", "eval")}
 
 
-def test_every_part_of_a_case_is_on_the_clock():
+def test_every_part_of_a_case_is_on_the_clock(monkeypatch, tmp_path):
+    monkeypatch.setenv("CONFORMANCE_CACHE_DIR", str(tmp_path))  # the bench sets both, and they are taken back here
+    monkeypatch.setenv("CONFORMANCE_CACHE", "on")
     said = CliRunner().invoke(engine.main, ["--cases", "8"])
     assert said.exit_code == 0, said.output
     lines = said.output.splitlines()
