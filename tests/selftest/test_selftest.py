@@ -50,7 +50,8 @@ def test_there_are_enough_of_both_kinds_over_all_ops():
 
 @pytest.mark.parametrize("each", [each for each in PLANTED if each.make.__name__ in SOME], ids=lambda each: each.title)
 def test_a_planted_mistake_is_caught_and_named(each):
-    found = outcome(each.title, each.op, each.make, each.names, every=9)
+    every = 5 if len(each.names) > 1 else 9  # what few cases show beside other mistakes needs more of them to be named
+    found = outcome(each.title, each.op, each.make, each.names, every=every)
     assert found.failing
     assert found.rightly, found.diagnosis
     assert not found.wrongly, found.diagnosis
