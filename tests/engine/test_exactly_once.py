@@ -195,7 +195,7 @@ def test_a_run_that_is_under_way_cannot_be_resumed(tmp_path, undisturbed):
 
 
 def test_ctrl_c_ends_a_run_without_a_trace_and_it_can_be_finished(tmp_path, undisturbed):
-    chance, interrupted = random.Random(7), 0
+    chance = random.Random(7)
     for round_ in range(4):
         root = tmp_path / str(round_)
         engine = start(root)
@@ -208,9 +208,6 @@ def test_ctrl_c_ends_a_run_without_a_trace_and_it_can_be_finished(tmp_path, undi
                 threading.Event().wait(0.005)
         threading.Event().wait(chance.uniform(0.0, 0.2))
         os.killpg(engine.pid, signal.SIGINT)  # as a terminal sends it, to the workers too
-        told = ended(engine), engine.returncode
-        if not (complete(root) and told == ("", 0)):  # it may have had everything before the signal came
-            assert told == ("interrupted\n", 2)
-            interrupted += 1
+        assert ended(engine) == "interrupted\n"
+        assert engine.returncode == 2
         assert timeless(carry_out(root, begin(root)).path) == undisturbed
-    assert interrupted >= 2

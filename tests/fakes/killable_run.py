@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def carry_out(root: Path, store: Store, *, workers: int = 2, executor: str = "")
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells make what they start with & ignore it
     folder = Path(sys.argv[1])
     executor = sys.argv[2] if len(sys.argv) > 2 and sys.argv[2].startswith("dask:") else ""
     if len(sys.argv) > 2 and not executor:  # no file may grow beyond so many bytes
