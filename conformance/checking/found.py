@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from conformance.checking.quick import derived_arguments
 from conformance.errors import UsageError
 from conformance.ops import OPS
+from conformance.ops.derived import derived_arguments
 from conformance.suite.case import Case, step_words
 
 _DEFAULTS = {

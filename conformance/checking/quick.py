@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from conformance.ops import OPS
+from conformance.ops.derived import derived_arguments
 from conformance.suite.case import Case
 
 Feature = tuple[str, str]
@@ -42,17 +42,8 @@ def features_of(case: Case) -> frozenset[Feature]:
 
 def free_arguments(case: Case) -> dict[str, Any]:
     """The arguments that do not merely repeat sizes of the shape."""
-    return {name: value for name, value in case.args.items() if name not in derived_arguments(case.op)}
-
-
-def derived_arguments(op: str) -> frozenset[str]:
-    """The arguments that a case file may leave to the shape."""
-    return frozenset(
-        argument.name
-        for argument in OPS[op].arguments
-        if isinstance(argument.default, dict)
-        or (argument.default is None and "int" in argument.kinds and "float" not in argument.kinds)
-    )
+    derived = derived_arguments(case.op)
+    return {name: value for name, value in case.args.items() if name not in derived}
 
 
 def _cost(case: Case) -> int:

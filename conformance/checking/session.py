@@ -13,12 +13,12 @@ import msgspec
 from conformance import __version__
 from conformance.backends.candidate.spec import USAGE as UNUSABLE
 from conformance.backends.candidate.spec import Spec
-from conformance.checking.commonality import common
 from conformance.checking.found import save
 from conformance.checking.quick import quick_set
 from conformance.checking.remarks import USAGE, decisive, remarks_of, strict_record_figures
 from conformance.checking.shrink import Shrunk, Symptom, plainness, shrink, symptom_of
 from conformance.checking.trials import HereTrials, WorkerTrials
+from conformance.diagnose.commonality import common
 from conformance.engine.limits import Limits, default_workers
 from conformance.engine.plan import Plan
 from conformance.engine.run import How, Listener, run

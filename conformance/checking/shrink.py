@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from conformance.checking.quick import derived_arguments
 from conformance.checking.remarks import decisive
 from conformance.checking.trials import Trials
 from conformance.ops import OPS
+from conformance.ops.derived import derived_arguments
 from conformance.record import Figure, Record
 from conformance.suite.case import Case, Dtype, Export
 from conformance.suite.identity import key_of_case

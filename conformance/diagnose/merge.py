@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from conformance.diagnose.against import Witnesses
-from conformance.diagnose.common import facts_in_common
+from conformance.diagnose.commonality import facts_in_common
 from conformance.diagnose.known import KNOWN
 from conformance.diagnose.structure import STRUCTURAL
 from conformance.diagnose.suspects import COARSER_SAYS
