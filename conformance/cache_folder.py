@@ -22,3 +22,11 @@ REFERENCES_LIMIT = 1 << 30  # bytes; several times what the shipped suite needs
 def references_folder() -> Path:
     """Where results of references are kept on this machine."""
     return cache_folder() / "references"
+
+
+INPUTS_LIMIT = 256 * 2**20  # bytes; about six times what the shipped suite needs
+
+
+def inputs_folder() -> Path:
+    """Where inputs of small cases are kept on this machine."""
+    return cache_folder() / "inputs"

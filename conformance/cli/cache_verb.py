@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from conformance.backends.export_cache import Contents, ExportCache, exports_folder
-from conformance.cache_folder import REFERENCES_LIMIT, references_folder
+from conformance.cache_folder import INPUTS_LIMIT, REFERENCES_LIMIT, inputs_folder, references_folder
 
-HELP = """The exports, and the results of references, that are kept between runs.
+HELP = """The exports, results of references and inputs that are kept between runs.
 
-Exporting a layer takes far longer than running it, and its reference longer than reading what it said. Both are kept in
-a folder of this machine's own, under a digest of everything that they depend on. A failure is never told from what was
-kept: its reference is computed anew. Set CONFORMANCE_CACHE_DIR to keep them elsewhere.
+Exporting a layer takes far longer than running it, and its reference and its inputs longer than reading them. All are
+kept in a folder of this machine's own, under a digest of everything that they depend on. A failure is never told from
+what a reference said before: it is computed anew. Set CONFORMANCE_CACHE_DIR to keep them elsewhere.
 
 \b
 Examples:
@@ -26,12 +26,14 @@ def _caches() -> tuple[tuple[str, ExportCache], ...]:
     return (
         ("export", ExportCache(exports_folder())),
         ("reference result", ExportCache(references_folder(), REFERENCES_LIMIT)),
+        ("set of inputs", ExportCache(inputs_folder(), INPUTS_LIMIT)),
     )
 
 
 def _counted(contents: Contents, noun: str) -> str:
-    plural = "" if contents.entries == 1 else "s"
-    return f"{contents.entries:,} {noun}{plural}, {contents.size / MIB:.1f} MiB"
+    first, *rest = noun.split(" of ")
+    named = " of ".join((first if contents.entries == 1 else f"{first}s", *rest))
+    return f"{contents.entries:,} {named}, {contents.size / MIB:.1f} MiB"
 
 
 @click.group("cache", help=HELP)

@@ -11,6 +11,7 @@ from conformance.backends.toolchain import version_of
 from conformance.diagnose import Searches
 from conformance.engine.execute import Tools
 from conformance.engine.runtime import applicable
+from conformance.input_cache import standard_inputs
 from conformance.inputs import make_inputs
 from conformance.inputs.make import stored
 from conformance.judge import Expectation, Judgement, judge
@@ -62,7 +63,7 @@ def standard() -> Tools:
     memory = standard_references()
     return Tools(
         load=backends.load,
-        make_inputs=make_inputs,
+        make_inputs=standard_inputs() or make_inputs,
         expect=lambda case, inputs: Expectation(case, inputs, memory),
         applicable=applicable,
         judge=judged,

@@ -48,3 +48,12 @@ def test_results_of_references_are_counted_and_cleared_too(call, cache):
     assert "1 reference result, 1.0 MiB" in call("cache", "info").out
     assert "removed 1 reference result, 1.0 MiB" in call("cache", "clear").out
     assert kept.contents().entries == 0
+
+
+def test_inputs_are_counted_and_cleared_too(call, cache):
+    kept = ExportCache(cache.folder.parent / "inputs")
+    assert "0 sets of inputs, 0.0 MiB" in call("cache", "info").out
+    kept.put("ab" * 32, bytes(2**20))
+    assert "1 set of inputs, 1.0 MiB" in call("cache", "info").out
+    assert "removed 1 set of inputs, 1.0 MiB" in call("cache", "clear").out
+    assert kept.contents().entries == 0
