@@ -42,6 +42,17 @@ def test_the_first_numbers_do_not_depend_on_how_many_are_drawn(key, count, more)
     np.testing.assert_array_equal(bits.normal(key, (count,)), bits.normal(key, (count + more,))[:count])
 
 
+def test_long_draws_are_those_of_the_generator_where_a_block_ends_and_the_next_begins():
+    """Every word stands at its own counter, however many are drawn at once."""
+    count, start = 3 * bits._AT_ONCE + 7, bits._start("long", 2)
+    drawn = bits.words("long", count, 2)
+    for place in (0, bits._AT_ONCE - 1, bits._AT_ONCE, 2 * bits._AT_ONCE, count - 1):
+        assert int(drawn[place]) == splitmix64((start + (place + 1) * 0x9E3779B97F4A7C15) % 2**64)
+    numbers = bits.normal("long", (count,))
+    np.testing.assert_array_equal(numbers[: bits._AT_ONCE], bits.normal("long", (bits._AT_ONCE,)))
+    assert sha256(numbers.tobytes()).hexdigest()[:12] == "9bf666fa852f"  # as they were drawn all at once
+
+
 def test_keys_and_lanes_give_different_numbers():
     drawn = [bits.words(key, 4, lane).tobytes() for key in ("a", "b", "a/0") for lane in (0, 1)]
     assert len(set(drawn)) == 6
