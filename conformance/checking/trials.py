@@ -66,7 +66,11 @@ class WorkerTrials:
         self._limits = limits
         self._folder = tempfile.TemporaryDirectory(prefix="conformance-")
         self._setup = Setup(
-            tools=tools, backends=self._backends, divergences={}, log=str(Path(self._folder.name) / "worker.log")
+            tools=tools,
+            backends=self._backends,
+            divergences={},
+            log=str(Path(self._folder.name) / "worker.log"),
+            mark=str(Path(self._folder.name) / "worker.mark"),
         )
         self._inbox: SimpleQueue[Event] = SimpleQueue()
         self._worker: _Steered | None = None
@@ -121,7 +125,7 @@ class WorkerTrials:
                     return
                 worker.hear(message)
                 if isinstance(message, Finished):
-                    records[by_name[message.record.id, message.record.backend]] = message.record
+                    records |= {by_name[record.id, record.backend]: record for record in message.records}
                 if isinstance(message, UnitDone):
                     return
 

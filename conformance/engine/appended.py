@@ -49,13 +49,15 @@ class Appended:
             self._file = file
         return self._file
 
-    def add(self, line: Line) -> None:
-        """Append a line; when this returns, the death of this process cannot lose it.
+    def add(self, *lines: Line) -> None:
+        """Append lines; when this returns, the death of this process cannot lose them.
 
         Raises:
             StorageError: the disk is full, or no longer there.
         """
-        data = msgspec.json.encode(line) + b"\n"
+        if not lines:
+            return
+        data = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
         file = self.hold()
         try:
             while data:  # a disk that is nearly full takes a part, and refuses the rest

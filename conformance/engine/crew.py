@@ -31,7 +31,7 @@ class Crew:
         self._limits = limits
         self._folder = tempfile.TemporaryDirectory(prefix="conformance-")
         self._setup = Setup(
-            tools=tools, backends=plan.backends, divergences=dict(plan.divergences), log="", evidence=evidence
+            tools=tools, backends=plan.backends, divergences=dict(plan.divergences), log="", mark="", evidence=evidence
         )
         self._inbox: SimpleQueue[Event] = SimpleQueue()
         self._workers: list[Worker] = []
@@ -70,8 +70,8 @@ class Crew:
 
     def _start(self) -> None:
         self._started += 1
-        log = str(Path(self._folder.name) / f"worker-{self._started}.log")
-        setup = msgspec.structs.replace(self._setup, log=log)
+        name = str(Path(self._folder.name) / f"worker-{self._started}")
+        setup = msgspec.structs.replace(self._setup, log=f"{name}.log", mark=f"{name}.mark")
         try:
             self._workers.append(Worker(setup, self._plan, self._limits, self._inbox))
         except StillbornError as death:
@@ -110,8 +110,9 @@ class Crew:
         match message:
             case Loading(backend=backend):
                 self._loading[worker] = backend
-            case Finished(record=record):
-                self._schedule.finished(record)
+            case Finished(records=records):
+                for record in records:
+                    self._schedule.finished(record)
                 yield message
             case Ready():
                 self._stillborn = 0

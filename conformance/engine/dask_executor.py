@@ -239,10 +239,11 @@ class _Cluster:
         for data in said:
             message = self._decoder.decode(data)
             match message:
-                case Finished(record=record):
-                    if self._schedule.awaits(record):
+                case Finished(records=records):
+                    awaited = tuple(record for record in records if self._schedule.awaits(record))
+                    for record in awaited:
                         self._schedule.finished(record)
-                        yield message
+                    yield Finished(awaited)
                 case Ready():
                     if data not in self._readies:
                         self._readies.add(data)

@@ -94,9 +94,9 @@ def _work(order: Order, hired: Hired) -> Iterator[FromWorker]:
             hired.ready = message
         if not isinstance(message, Finished):
             yield message
-        yield from map(Finished, schedule.release())  # those of cases that died among them, which no process sends
+        yield Finished(tuple(schedule.release()))  # those of cases that died among them, which no process sends
         yield from map(Note, _drained(schedule.notes))
-    yield from map(Finished, schedule.release())
+    yield Finished(tuple(schedule.release()))
     yield from map(Note, _drained(schedule.notes))
 
 

@@ -16,12 +16,17 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
-    """To the worker, once: what to load, the file that takes its standard error, where evidence of failures goes."""
+    """To the worker, once: what to load and where things go.
+
+    log: the file that takes its standard error.  mark: the file in which it says what it is at.  evidence: the folder
+    of what backends keep of failures.
+    """
 
     tools: str
     backends: tuple[str, ...]
     divergences: dict[str, Divergence]
     log: str
+    mark: str
     evidence: str = ""
 
 
@@ -44,18 +49,10 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     devices: dict[str, str]
 
 
-class Preparing(msgspec.Struct, frozen=True, tag=True):
-    backend: str
-    cases: int
-
-
-class Starting(msgspec.Struct, frozen=True, tag=True):
-    place: int  # in the unit's assignments
-    backend: str
-
-
 class Finished(msgspec.Struct, frozen=True, tag=True):
-    record: Record
+    """Records, several in one message: for small cases a message takes longer than the case."""
+
+    records: tuple[Record, ...]
 
 
 class Note(msgspec.Struct, frozen=True, tag=True):
@@ -66,5 +63,5 @@ class UnitDone(msgspec.Struct, frozen=True, tag=True):
     pass
 
 
-FromWorker = Loading | Ready | Preparing | Starting | Finished | Note | UnitDone
+FromWorker = Loading | Ready | Finished | Note | UnitDone
 ToWorker = Setup | Work

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import signal
+import time
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,34 +21,58 @@ from conformance.engine.messages import (
     FromWorker,
     Loading,
     Note,
-    Preparing,
     Setup,
-    Starting,
     ToWorker,
     UnitDone,
     Work,
 )
+from conformance.engine.whereabouts import IDLE, PREPARING, RUNNING, Mark
+from conformance.record import Record
+
+TOGETHER = 0.02  # seconds for which records wait for others, to be sent in one message
 
 
 class ChannelTeller(Teller):
-    """Sends what happens to the engine; the log holds the standard error of what is being run, and no more."""
+    """Sends what happens to the engine; the log holds the standard error of what is being run, and no more.
 
-    def __init__(self, channel: Any) -> None:
+    Records that wait when the process dies are lost, and their cases run again.
+    """
+
+    def __init__(self, channel: Any, mark: Mark, backends: Sequence[str]) -> None:
         self._channel = channel
+        self._mark = mark
+        self._backends = {name: place for place, name in enumerate(backends)}
+        self._done: list[Record] = []
+        self._sent = 0.0
 
     def say(self, message: FromWorker) -> None:
+        """Send a message, after the records that wait."""
+        self._flush()
         self._channel.send(msgspec.msgpack.encode(message))
+
+    def finished(self, record: Record) -> None:
+        """Send a record, or have it wait for a moment."""
+        self._mark.set(IDLE)
+        self._done.append(record)
+        if time.monotonic() > self._sent + TOGETHER:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._done:
+            self._channel.send(msgspec.msgpack.encode(Finished(tuple(self._done))))
+            self._done.clear()
+            self._sent = time.monotonic()
 
     def loading(self, backend: str) -> None:
         self.say(Loading(backend))
 
     def preparing(self, backend: str, cases: int) -> None:
         os.ftruncate(2, 0)
-        self.say(Preparing(backend, cases))
+        self._mark.set(PREPARING, self._backends[backend], cases)
 
     def starting(self, place: int, backend: str) -> None:
         os.ftruncate(2, 0)
-        self.say(Starting(place, backend))
+        self._mark.set(RUNNING, self._backends[backend], place)
 
     def note(self, text: str) -> None:
         self.say(Note(text))
@@ -73,9 +101,10 @@ def serve(channel: Any) -> None:
     assert isinstance(setup, Setup)
     _settle_in(setup)
     tools = tools_from(setup.tools)
-    teller = ChannelTeller(channel)
+    teller = ChannelTeller(channel, Mark(Path(setup.mark)), setup.backends)
     bench = Bench(setup.backends, tools, setup.divergences, teller, setup.evidence)
     teller.say(bench.introduction())
+    gc.freeze()  # what is loaded stays: looking through it for garbage again and again takes a while
     while True:
         try:
             work = decoder.decode(channel.receive())
@@ -83,5 +112,5 @@ def serve(channel: Any) -> None:
             return
         assert isinstance(work, Work)
         for record in bench.run(work.assignments, prepare=work.prepare):
-            teller.say(Finished(record))
+            teller.finished(record)
         teller.say(UnitDone())

@@ -98,10 +98,9 @@ class _Run:
                         self._introduce(event)
                     case Note(text=text):
                         self._listener.noted(text)
-                    case Finished(record=record):
+                    case Finished(records=records):
                         self._write()
-                        if self._schedule.holds(record):
-                            self._store.hold(record)
+                        self._store.hold([record for record in records if self._schedule.holds(record)])
                 self._pass_on_notes()
             self._write()
             self._pass_on_notes()
@@ -134,8 +133,9 @@ class _Run:
         return diagnose(records, self._plan.cases).causes
 
     def _write(self) -> None:
-        for record in self._schedule.release():
-            self._store.add(record)
+        released = list(self._schedule.release())
+        self._store.add(released)
+        for record in released:
             self._verdicts[record.verdict] += 1
             self._listener.recorded(record)
 
@@ -218,6 +218,6 @@ def _in_process(plan: Plan, schedule: Schedule, how: How, evidence: str) -> Even
     while (unit := schedule.next_unit()) is not None:
         for record in bench.run(plan.assignments(unit.pairs), prepare=unit.prepare):
             schedule.finished(record)
-            yield Finished(record)
+            yield Finished((record,))
             while notes.texts:
                 yield Note(notes.texts.pop(0))

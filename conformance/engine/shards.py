@@ -147,7 +147,7 @@ def merge(parts: Sequence[Part], store: Store, header: Header) -> Path:
         digest.update(f"{chr(10) if count else ''}{record.id} {record.key} {record.backend}".encode())
         verdicts[record.verdict] += 1
         count += 1
-        store.add(record)
+        store.add([record])
     if digest.hexdigest()[:12] != first.shard.suite:
         raise InternalError(
             f"the records of {len(parts)} parts do not add up: {count} found, {first.shard.expected} expected",

@@ -97,18 +97,18 @@ class Store:
         self.header = header
         self._records.add(header)
 
-    def add(self, record: Record) -> None:
-        """Append a record."""
-        self._records.add(record)
+    def add(self, records: Sequence[Record]) -> None:
+        """Append records."""
+        self._records.add(*records)
 
     @property
     def written(self) -> int:
         """Records that are in the file already."""
         return self._written
 
-    def hold(self, record: Record) -> None:
-        """Put aside a record whose turn has not come."""
-        self._held.add(record)
+    def hold(self, records: Sequence[Record]) -> None:
+        """Put aside records whose turn has not come."""
+        self._held.add(*records)
 
     def finish(self, footer: Footer) -> None:
         """Write the footer: the run is complete."""

@@ -18,17 +18,15 @@ import msgspec
 
 from conformance.engine.limits import GIB, Limits, resident_bytes
 from conformance.engine.messages import (
-    Finished,
     FromWorker,
-    Preparing,
     Ready,
     Setup,
-    Starting,
     UnitDone,
     Work,
 )
 from conformance.engine.plan import Pair, Plan
 from conformance.engine.schedule import FROM_OUTSIDE, Ending, Unit
+from conformance.engine.whereabouts import PREPARING, RUNNING, Mark, Whereabouts
 
 BOOT = """
 import sys
@@ -73,6 +71,10 @@ class Worker:
         self._plan = plan
         self._limits = limits
         self._log = Path(setup.log)
+        self._mark_file = Path(setup.mark)
+        self._mark = Mark(self._mark_file)
+        self._backends = setup.backends
+        self._seen = Whereabouts(0)
         self._at: Pair | None = None
         self._preparing = ""
         self._doom = ""  # why we ended it
@@ -114,25 +116,31 @@ class Worker:
         self._tell(msgspec.msgpack.encode(Work(self._plan.assignments(unit.pairs), prepare=unit.prepare)))
 
     def hear(self, message: FromWorker) -> None:
-        """Follow what the process is at."""
-        now = time.monotonic()
+        """Follow what the process says."""
         match message:
             case Ready():
                 self.ready, self._deadline = True, float("inf")
-            case Preparing(backend=backend, cases=cases):
-                self._preparing, self._at = backend, None
-                self._deadline = now + self._limits.of_prepare(cases)
-            case Starting(place=place, backend=backend):
-                self._preparing, self._at = "", Pair(self._cases[place], backend)
-                self._deadline = now + self._limits.of_case(self._plan.cases[self._at.case])
-            case Finished():
-                self._at = None
-                self._deadline = now + self._limits.start_seconds
             case UnitDone():
                 self.unit, self._at, self._preparing = None, None, ""
                 self._deadline = float("inf")
             case _:
                 pass
+
+    def _look(self) -> None:
+        """Follow what the process says that it is at, and how long it may take for that from now on."""
+        seen = self._mark.read()
+        if self.unit is None or seen is None or seen == self._seen:
+            return
+        self._seen = seen
+        self._at, self._preparing = None, ""
+        limit = self._limits.start_seconds
+        if seen.what == PREPARING:
+            self._preparing = self._backends[seen.backend]
+            limit = self._limits.of_prepare(seen.number)
+        elif seen.what == RUNNING:
+            self._at = Pair(self._cases[seen.number], self._backends[seen.backend])
+            limit = self._limits.of_case(self._plan.cases[self._at.case])
+        self._deadline = time.monotonic() + limit
 
     def watch(self) -> None:
         """End the process when it takes too long or too much; its death then arrives in the inbox."""
@@ -141,6 +149,7 @@ class Worker:
             if now > self._deadline:
                 self._process.kill()
             return
+        self._look()
         if now > self._deadline:
             allowed = "" if self._at is None else f" of {self._limits.of_case(self._plan.cases[self._at.case]):g} s"
             self._end(f"did not end within its limit{allowed}")
@@ -159,6 +168,8 @@ class Worker:
 
     def ending(self) -> Ending:
         """How it died; for when the end marker has come."""
+        if not self._doom:
+            self._look()
         try:
             status: int | None = self._process.wait(timeout=MERCY)
         except subprocess.TimeoutExpired:
@@ -184,7 +195,9 @@ class Worker:
             self._process.kill()
         self._gateway.exit()
         self._group.terminate(timeout=1.0)
-        self._log.unlink(missing_ok=True)
+        self._mark.close()
+        for file in (self._log, self._mark_file):
+            file.unlink(missing_ok=True)
 
 
 def exit_name(status: int | None) -> str:

@@ -230,7 +230,7 @@ def records_of(said: list[bytes]) -> list[Record]:
     from conformance.engine.messages import Finished, FromWorker
 
     messages = [msgspec.msgpack.decode(data, type=FromWorker) for data in said]
-    return [message.record for message in messages if isinstance(message, Finished)]
+    return [record for message in messages if isinstance(message, Finished) for record in message.records]
 
 
 def test_units_share_warm_processes_and_a_case_that_dies_is_blamed_alone(monkeypatch):

@@ -24,7 +24,7 @@ def written(root, records, *, footer=True):
     store = Store.create(root)
     store.begin(HEADER)
     for line in records:
-        store.add(line)
+        store.add([line])
     if footer:
         store.finish(Footer(records=len(records), verdicts={"pass": len(records)}))
     store.close()
@@ -68,7 +68,7 @@ def test_cut_anywhere_the_file_resumes_to_whole_records_only(tmp_path):
         store = Store.resume(file)
         assert store.written == whole[:cut].count(b"\n") - 1 == len(store.done)
         for number in range(store.written, 2):
-            store.add(record(number))
+            store.add([record(number)])
         store.finish(Footer(records=2, verdicts={"pass": 2}))
         run = read_run(file)
         assert run.records == (record(0), record(1))
@@ -77,13 +77,12 @@ def test_cut_anywhere_the_file_resumes_to_whole_records_only(tmp_path):
 
 def test_records_held_back_by_an_interruption_count_as_done(tmp_path):
     store = written(tmp_path, [record(0)], footer=False)
-    store.hold(record(2))
+    store.hold([record(2)])
     store.close()
     assert read_run(store.path).records == (record(0), record(2))
     again = Store.resume(store.path)
     assert (again.done, again.written) == ((record(0), record(2)), 1)
-    again.add(record(1))
-    again.add(record(2))
+    again.add([record(1), record(2)])
     again.finish(Footer(records=3, verdicts={"pass": 3}))
     assert not (store.folder / HELD).exists()
     assert read_run(store.path).records == (record(0), record(1), record(2))
@@ -93,7 +92,7 @@ def test_records_held_back_by_an_interruption_count_as_done(tmp_path):
 def test_a_large_run_is_read_from_the_disk_each_time_and_is_the_same(tmp_path, monkeypatch, footer):
     store = written(tmp_path, [record(number) for number in range(5)], footer=footer)
     if not footer:
-        store.hold(record(6))
+        store.hold([record(6)])
         store.close()
     small = read_run(store.path)
     monkeypatch.setattr("conformance.engine.store.IN_MEMORY", 2)
