@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
+from conformance.diagnose.known import KNOWN
 from conformance.diagnose.rerun import Rerun, reproduces
 from conformance.judge import Expectation
 from conformance.judge.allowance import storage_rounding
@@ -107,7 +108,7 @@ class Replica:
 
     def explains(self, mistakes: Made, places: Iterable[Place]) -> bool:
         """Whether all these places are reproduced; looks no further than to the first that is not."""
-        return all(self.gives(mistakes, place) for place in places)
+        return all(self.gives(mistakes, place) for place in sorted(places, key=_cheapest))
 
     def gives(self, mistakes: Made, place: Place) -> bool:
         """Whether one of the ways of computing with these mistakes gives what was observed at a place."""
@@ -154,13 +155,30 @@ class Replica:
     def _rerun(self, mistakes: Made, *, differentiated: bool = False) -> Rerun | None:
         key = mistakes, differentiated
         if key not in self._reruns:
-            made: type | None = mistaken(reference_class(self.case.op), *mistakes)
+            made: type | None = _mistaken(reference_class(self.case.op), mistakes)
             if differentiated:
                 made = of_the_formula(made) if made is not None else None
             self._reruns[key] = (
                 None if made is None else Rerun(made, self.case, self.inputs, self.observation, self.label)
             )
         return self._reruns[key]
+
+
+def _cheapest(place: Place) -> tuple[bool, Place]:
+    """Outputs and buffers first: they are known without the gradients."""
+    return place.way not in ("output", "buffer"), place
+
+
+def _mistaken(reference: type, mistakes: Made) -> type:
+    """The reference with the mistakes in it; made once, as long as they are not those of one case."""
+    if all(KNOWN.get(mistake.id) is mistake for mistake in mistakes):
+        return _mistaken_once(reference, mistakes)
+    return mistaken(reference, *mistakes)
+
+
+@lru_cache(maxsize=2048)
+def _mistaken_once(reference: type, mistakes: Made) -> type:
+    return mistaken(reference, *mistakes)
 
 
 def _median_error(quantity: Quantity, got: Array) -> float:

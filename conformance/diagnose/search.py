@@ -58,10 +58,14 @@ def search(
     """
     if not replica.wrong:
         return []
-    again = [made for made in before if replica.explains(made, replica.places) and minimal(replica, made) == made]
+    again: list[Made] = []
+    for made in sorted(before, key=len):
+        if again and len(made) > len(again[0]):
+            break
+        if replica.explains(made, replica.places) and minimal(replica, made) == made:
+            again.append(made)
     if again:
-        fewest = min(len(made) for made in again)
-        return [_found(replica, made) for made in again if len(made) == fewest]
+        return [_found(replica, made) for made in again]
     alone = []
     for mistake in candidates:
         if clock.out():
@@ -75,7 +79,7 @@ def minimal(replica: Replica, made: Made) -> Made:
     """The mistakes without those that nothing in this case needs."""
     for mistake in made:
         rest = tuple(other for other in made if other is not mistake)
-        if replica.reproduced(rest) >= replica.reproduced(made):
+        if replica.explains(rest, replica.reproduced(made)):
             return minimal(replica, rest)
     return made
 

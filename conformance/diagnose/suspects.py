@@ -99,7 +99,7 @@ def _limit(*, large: bool, only_before: bool, clock: Clock) -> str:
         return f"cases of more than {ELEMENTS:,} values are only compared with what explains smaller ones"
     if only_before:
         return "enough failing cases were searched before"
-    return f"the search of one case ended after {clock.seconds:g} s" if clock.cut else ""
+    return f"the search of one case ended after {clock.seconds:.2g} s" if clock.cut else ""
 
 
 def _explanations(replica: Replica, found: Sequence[Found]) -> tuple[Explanation, ...]:
@@ -155,9 +155,12 @@ class Searches:
     ) -> Suspicion | None:
         key = case.op, backend
         before = self._explained.setdefault(key, [])
-        enough = self._spent.get(key, 0.0) >= self._seconds
+        left = self._seconds - self._spent.get(key, 0.0)
         started = time.process_time()
-        found = suspects(case, expectation, observation, observes, figures, before=before, only_before=enough)
+        found = suspects(
+            case, expectation, observation, observes, figures,
+            seconds=min(SECONDS, left), before=before, only_before=left <= 0,
+        )  # fmt: skip
         self._spent[key] = self._spent.get(key, 0.0) + time.process_time() - started
         for explanation in found.explanations if found is not None else ():
             made = tuple(KNOWN[name] for name in explanation.mistakes if name in KNOWN)
