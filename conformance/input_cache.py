@@ -24,6 +24,7 @@ from conformance import __version__
 from conformance.backends.export_cache import ExportCache, standard_cache
 from conformance.cache_folder import INPUTS_LIMIT, inputs_folder
 from conformance.inputs import Inputs, StepInputs, make_inputs
+from conformance.inputs.own import claimed
 from conformance.suite.case import DESCRIPTIVE, Case
 from references.rounding import STORAGE
 
@@ -73,7 +74,7 @@ class KeptInputs:
         data = self._store.get(key)
         if data is not None:
             try:
-                return decoded(data)
+                return claimed(case, decoded(data))
             except (msgspec.MsgspecError, KeyError, TypeError, ValueError):  # whole, but not ours
                 pass
         made = make_inputs(case)
@@ -97,12 +98,12 @@ def _arrays(inputs: Inputs) -> Iterator[Array]:
 
 def _key(case: Case) -> str:
     content = _ENCODER.encode([getattr(case, name) for name in _FIELDS])
-    return hashlib.sha256(_surroundings() + content).hexdigest()
+    return hashlib.sha256(making() + content).hexdigest()
 
 
 @cache
-def _surroundings() -> bytes:
-    """Everything that is the same for all cases of a process."""
+def making() -> bytes:
+    """The digest of everything that makes inputs, which is the same for all cases of a process."""
     versions = (FORM, __version__, np.__version__, ml_dtypes.__version__, platform.machine(), platform.python_version())
     digest = hashlib.sha256(repr(versions).encode())
     package = Path(__file__).parent

@@ -6,24 +6,26 @@ Every step is a graph of its own, exported from a copy of the torch module in th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import onnx
 
 from conformance.backends.failure import Failure
+from conformance.backends.kept_runs import KeptRuns, ReadyStep
 from conformance.backends.models import Bytewise, Entry, Failed, Made, Models
 from conformance.backends.onnx_evidence import blame, observed, write_backend_test
 from conformance.backends.onnxruntime_session import Sessions, run_model
 from conformance.backends.planned import Planned
-from conformance.backends.plans import KeptStep, Plans, kept_plans
+from conformance.backends.plans import KeptStep, Plans, arrays_of, kept_plans, kept_tensor
 from conformance.backends.reasons import stated
 from conformance.backends.seeds import draws, seed_runtime
 from conformance.backends.state import bind, template
 from conformance.backends.toolchain import not_installed, versions_of
 from conformance.errors import UsageError
 from conformance.inputs import Inputs, make_inputs
+from conformance.inputs.own import are_own
 from conformance.observation import Array, Observation, StepObservation, Unsupported
 from conformance.ops import OPS
 from conformance.suite.case import Case
@@ -54,6 +56,7 @@ class OnnxModule:
         models: Models | None = None,
         *,
         plans: Plans | None = None,
+        runs: KeptRuns | None = None,
         needs: tuple[str, ...] = ("torch",),
     ) -> None:
         self.name = name
@@ -61,6 +64,7 @@ class OnnxModule:
         self._together = together
         self._models = Models() if models is None else models
         self._plans = Plans() if plans is None else plans
+        self._runs = KeptRuns() if runs is None else runs
         self._sessions = Sessions()
         self._needs = needs
 
@@ -88,7 +92,7 @@ class OnnxModule:
         waiting: list[Planned] = []
         digests: set[str] = set()
         for case in cases:
-            if self.unsupported(case) is not None:
+            if self.unsupported(case) is not None or self._runs.complete(case):
                 continue
             missing = self._missing(case)
             waiting += missing
@@ -144,22 +148,49 @@ class OnnxModule:
         seconds = 0.0
         optimise = case.export.optimisation == "all"
         sessions = None if draws(case) else self._sessions  # one that has drawn goes on where it was
-        for number, planned in enumerate(self._plans.of(case, inputs)):
+        for number, (ready, given) in enumerate(zip(self._ready(case, inputs), inputs.steps, strict=True)):
             seed_runtime(case, number)
-            output, took = run_graph(self.graph(planned), planned.x, optimise=optimise, sessions=sessions)
+            output, took = run_graph(ready.graph, given.x, optimise=optimise, sessions=sessions)
             step = observed(output)
-            step.arrays.update(planned.trained)
-            steps.append(step if OPS[case.op].nodes is None else self._opened(step, planned))
+            step.arrays.update(arrays_of(ready.trained))
+            steps.append(step if OPS[case.op].nodes is None else self._opened(step, ready.graph, given.x))
             seconds += took
         return Observation(tuple(steps), None, seconds)
 
-    def _opened(self, step: StepObservation, planned: Planned) -> StepObservation:
+    def _ready(self, case: Case, inputs: Inputs) -> Iterator[ReadyStep]:
+        """The graphs of all steps, each when it is asked for; what is put together anew for a case is kept.
+
+        Raises:
+            Unsupported: torch, the exporter or the checker of onnx refuses a step, in its own words.
+        """
+        own = are_own(case, inputs)
+        known = self._runs.steps(case) if own else ()
+        for ready in known:
+            if ready.refused:
+                raise Unsupported(ready.refused)
+            yield ready
+        if len(known) == len(case.steps):
+            return
+        steps = list(known)
+        try:
+            for planned in self._plans.of(case, inputs)[len(known) :]:
+                trained = tuple(kept_tensor(name, array) for name, array in planned.trained.items())
+                steps.append(ReadyStep(self.graph(planned), trained=trained))
+                yield steps[-1]
+        except Unsupported as words:
+            steps.append(ReadyStep(b"", str(words)))
+            raise
+        finally:  # also where the runtime refuses a step, and nobody asks for the next
+            if own:
+                self._runs.keep(case, steps)
+
+    def _opened(self, step: StepObservation, graph: bytes, x: Array) -> StepObservation:
         """The same step of a network, with every node of its graph as it was written, before any optimisation."""
         from conformance.backends.onnx_capture import capture_onnx  # networks alone need it
 
-        model = self.model(planned)
+        model = onnx.load_model_from_string(graph)
         try:
-            nodes = capture_onnx(model, {model.graph.input[0].name: planned.x})
+            nodes = capture_onnx(model, {model.graph.input[0].name: x})
         except UsageError as error:
             raise Unsupported(f"with all tensors as outputs: {error.message}") from error
         return replace(step, nodes=tuple(node for node in nodes if node.kind != "Constant"))
@@ -269,9 +300,11 @@ def with_script(module: torch.nn.Module, x: torch.Tensor, form: Form) -> onnx.Mo
 def onnx_dynamo() -> OnnxModule:
     needs = ("torch", "onnxscript")
     models = Models.kept("dynamo")
-    return OnnxModule("onnx-dynamo", with_dynamo, LateBatchExport(), models, plans=kept_plans(), needs=needs)
+    plans, runs = kept_plans(), KeptRuns.kept("dynamo")
+    return OnnxModule("onnx-dynamo", with_dynamo, LateBatchExport(), models, plans=plans, runs=runs, needs=needs)
 
 
 def onnx_script() -> OnnxModule:
     """The TorchScript exporter takes milliseconds, so there is nothing to gain by exporting together."""
-    return OnnxModule("onnx-script", with_script, None, Models.kept("script"), plans=kept_plans())
+    models, runs = Models.kept("script"), KeptRuns.kept("script")
+    return OnnxModule("onnx-script", with_script, None, models, plans=kept_plans(), runs=runs)

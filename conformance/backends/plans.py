@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
@@ -25,7 +27,8 @@ from conformance.observation import Array, Unsupported
 from conformance.suite.case import DESCRIPTIVE, Case
 
 _IN_MEMORY = 1024
-_FIELDS = tuple(field for field in Case.__struct_fields__ if field not in DESCRIPTIVE)
+#: everything that a case says
+FIELDS = ("key", *(field for field in Case.__struct_fields__ if field not in DESCRIPTIVE))
 
 
 class KeptTensor(msgspec.Struct, frozen=True, array_like=True):
@@ -83,7 +86,9 @@ class Plans:
             raise Unsupported(kept.refused)
         given = inputs.params | inputs.buffers
         return tuple(
-            Planned(case, mode, each.x, _arrays(step.state, given), step.digest, step.whole, _arrays(step.trained, {}))
+            Planned(
+                case, mode, each.x, arrays_of(step.state, given), step.digest, step.whole, arrays_of(step.trained, {})
+            )
             for step, mode, each in zip(kept.steps, case.steps, inputs.steps, strict=True)
         )
 
@@ -96,8 +101,8 @@ class Plans:
                 KeptStep(
                     each.digest,
                     each.whole,
-                    tuple(_kept(name, array, given.get(name)) for name, array in each.state.items()),
-                    tuple(_kept(name, array, None) for name, array in each.trained.items()),
+                    tuple(kept_tensor(name, array, given.get(name)) for name, array in each.state.items()),
+                    tuple(kept_tensor(name, array) for name, array in each.trained.items()),
                 )
                 for each in plan(case, inputs)
             )
@@ -110,7 +115,7 @@ class Plans:
         seen = self._named.get(id(case))
         if seen is not None and seen[0] is case:
             return seen[1]
-        text = msgspec.json.encode([getattr(case, field) for field in ("key", *_FIELDS)])
+        text = msgspec.json.encode([getattr(case, field) for field in FIELDS])
         name = hashlib.sha256(self._scope + text).hexdigest()
         self._named[id(case)] = case, name
         if len(self._named) > _IN_MEMORY:
@@ -170,14 +175,16 @@ def _digest(case: Case, inputs: Inputs) -> str:
     return found.hexdigest()
 
 
-def _kept(name: str, array: Array, given: Array | None) -> KeptTensor:
+def kept_tensor(name: str, array: Array, given: Array | None = None) -> KeptTensor:
+    """A tensor as it is kept: by its name alone where it is the given one."""
     data = array.tobytes()
     if given is not None and (given.dtype, given.shape, given.tobytes()) == (array.dtype, array.shape, data):
         return KeptTensor(name)
     return KeptTensor(name, name_of(array.dtype), array.shape, data)
 
 
-def _arrays(kept: tuple[KeptTensor, ...], given: dict[str, Array]) -> dict[str, Array]:
+def arrays_of(kept: tuple[KeptTensor, ...], given: Mapping[str, Array] = MappingProxyType({})) -> dict[str, Array]:
+    """The tensors by name; those that were not kept are among the given ones."""
     return {
         each.name: np.frombuffer(each.data, dtype_called(each.dtype)).reshape(each.shape)
         if each.dtype

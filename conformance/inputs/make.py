@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from conformance.inputs import bits, networks
 from conformance.inputs.families import GENERATORS, Draw
+from conformance.inputs.own import claimed
 from conformance.ops import OPS
 from conformance.reference import build_reference
 from conformance.suite.case import Case
@@ -27,7 +28,7 @@ class StepInputs:
     grad_output: Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Inputs:
     """Everything random about a case, bit for bit the same on every machine and library version."""
 
@@ -42,7 +43,7 @@ def make_inputs(case: Case) -> Inputs:
     fold = _fold(case)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         steps = tuple(_step(case, fold, params, number) for number in range(len(case.steps)))
-    return Inputs(params, buffers, steps)
+    return claimed(case, Inputs(params, buffers, steps))
 
 
 def _state(case: Case) -> tuple[dict[str, Array], dict[str, Array]]:

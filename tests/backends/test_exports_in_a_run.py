@@ -67,7 +67,7 @@ def _forget() -> None:
 def test_harm_to_the_files_in_mid_run_changes_no_result(harm, folder, cases):
     expected = _outputs(onnx_script(), cases)
     healthy = [file.read_bytes() for file in _files(folder)]
-    assert len(healthy) == len(OPS) + len(cases), "a graph for each op and a plan for each case"
+    assert len(healthy) == len(OPS) + 2 * len(cases), "a graph for each op, a plan and a run for each case"
     _forget()
     backend = onnx_script()
     half = _outputs(backend, cases[:4])

@@ -1,0 +1,98 @@
+"""What a case comes to at each step, kept in one piece: the graph with its state, or the words of a refusal.
+
+Plans say which graphs a case runs, and models are those graphs; this is what both come to for the case's own inputs, so
+that a run that has been before reads one file for a case and looks nothing else up.  It is never needed: what is not
+here, or was damaged, is put together again from plans and models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import msgspec
+
+from conformance.backends.export_cache import ExportCache, standard_cache
+from conformance.backends.models import passing
+from conformance.backends.plans import FIELDS, KeptTensor
+from conformance.backends.toolchain import toolchain
+from conformance.input_cache import making
+from conformance.suite.case import Case
+
+_IN_MEMORY = 128  # cases; a worker is given fewer at once
+_LARGEST = 1 << 18  # bytes of all graphs of a case; of larger ones, finding them is a small part of the time
+
+
+class ReadyStep(msgspec.Struct, frozen=True, array_like=True):
+    """A graph with its state, or the words in which it was refused; what training made of the parameters there."""
+
+    graph: bytes
+    refused: str = ""
+    trained: tuple[KeptTensor, ...] = ()
+
+
+class KeptRun(msgspec.Struct, frozen=True, array_like=True):
+    """The steps that were reached, from the first on; after a refusal there are no more."""
+
+    steps: tuple[ReadyStep, ...]
+
+
+_RUNS = msgspec.msgpack.Decoder(KeptRun)
+
+
+class KeptRuns:
+    """Steps by case; without a disk, none."""
+
+    def __init__(self, disk: ExportCache | None = None, scope: str = "") -> None:
+        self._disk = disk
+        self._scope = scope.encode()
+        self._entries: OrderedDict[str, KeptRun] = OrderedDict()
+
+    @classmethod
+    def kept(cls, exporter: str) -> KeptRuns:
+        """Those of this machine, for as long as exporter, packages and whatever makes inputs stay as they are."""
+        return cls(standard_cache(), f"run {exporter}\n{toolchain()}\n{making().hex()}\n")
+
+    def steps(self, case: Case) -> tuple[ReadyStep, ...]:
+        """The first steps of a case, with its own inputs, as far as they are known."""
+        return () if self._disk is None else self._get(self._name(case)).steps
+
+    def complete(self, case: Case) -> bool:
+        """Whether nothing is left to be made for a case."""
+        steps = self.steps(case)
+        return bool(steps) and (len(steps) == len(case.steps) or bool(steps[-1].refused))
+
+    def keep(self, case: Case, steps: Sequence[ReadyStep]) -> None:
+        """Keep the first steps of a case, unless they are too large or end in what says nothing about the next time."""
+        if self._disk is None or not steps or passing(steps[-1].refused):
+            return
+        if sum(len(step.graph) for step in steps) > _LARGEST:
+            return
+        name, run = self._name(case), KeptRun(tuple(steps))
+        self._remember(name, run)
+        self._disk.put(name, msgspec.msgpack.encode(run))
+
+    def _name(self, case: Case) -> str:
+        text = msgspec.json.encode([getattr(case, field) for field in FIELDS])
+        return hashlib.sha256(self._scope + text).hexdigest()
+
+    def _get(self, name: str) -> KeptRun:
+        found = self._entries.get(name)
+        if found is not None:
+            return found
+        assert self._disk is not None
+        data = self._disk.get(name)
+        try:
+            read = KeptRun(()) if data is None else _RUNS.decode(data)
+        except msgspec.MsgspecError:  # whole, but not ours
+            read = KeptRun(())
+        if read.steps:
+            self._remember(name, read)
+        return read
+
+    def _remember(self, name: str, run: KeptRun) -> None:
+        self._entries[name] = run
+        self._entries.move_to_end(name)
+        while len(self._entries) > _IN_MEMORY:
+            self._entries.popitem(last=False)
