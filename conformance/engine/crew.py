@@ -18,6 +18,7 @@ from conformance.engine.schedule import FROM_OUTSIDE, FRUITLESS, Ending, Schedul
 from conformance.engine.worker import Event, StillbornError, Worker
 from conformance.errors import InternalError
 
+AHEAD = 1  # units that a worker is given beside the one that it is at, so that it need not wait for the next
 TICK = 0.25  # seconds between two looks at the limits
 
 
@@ -79,17 +80,21 @@ class Crew:
 
     def _employ(self) -> None:
         """Give every idle worker a unit; start a worker while there is more to do than hands."""
-        for worker in list(self._workers):
-            if not worker.ready or worker.unit is not None:
-                continue
-            unit = self._schedule.next_unit()
-            if unit is None:
-                break
-            if unit.alone and not worker.fresh:
-                self._schedule.put_back(unit)
-                self._dismiss(worker)  # its replacement, started below, has nothing before it
-                continue
-            worker.give(unit)
+        for ahead in range(1 + AHEAD):
+            for worker in list(self._workers):
+                if not worker.ready or len(worker.units) > ahead:
+                    continue
+                if ahead and self._schedule.waiting < self._size:
+                    break  # what is left goes to those who come first to have nothing to do
+                unit = self._schedule.next_unit()
+                if unit is None:
+                    break
+                if unit.alone and not worker.fresh:
+                    self._schedule.put_back(unit)
+                    if not worker.units:
+                        self._dismiss(worker)  # its replacement, started below, has nothing before it
+                    continue
+                worker.give(unit)
         starting = sum(not worker.ready for worker in self._workers)
         while len(self._workers) < self._size and starting < self._schedule.waiting:
             self._start()
@@ -120,19 +125,23 @@ class Crew:
             case Note():
                 yield message
             case UnitDone() if worker.heavy:
+                for unit in worker.units:
+                    self._schedule.put_back(unit)
                 self._dismiss(worker)
             case _:
                 pass
 
     def _bury(self, worker: Worker) -> None:
         ending = worker.ending()
-        unit = worker.unit
+        units = worker.units
         loading = self._loading.get(worker, "")
         self._dismiss(worker)
         if not worker.ready:
             self._mourn(ending, f"while it loaded {loading}" if loading else "before it loaded anything")
-        if unit is not None:
-            self._schedule.ended(unit, ending)
+        if units:
+            self._schedule.ended(units.popleft(), ending)
+        for unit in units:
+            self._schedule.put_back(unit)
 
     def _mourn(self, ending: Ending, place: str) -> None:
         """A worker died before it was ready: try another when it was killed from outside, but not for ever."""

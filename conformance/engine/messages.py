@@ -31,8 +31,9 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
 
 
 class Work(msgspec.Struct, frozen=True, tag=True):
-    """To the worker: one unit of work."""
+    """To the worker: one unit of work.  number: of the units that this worker was given."""
 
+    number: int
     assignments: tuple[Assignment, ...]
     prepare: bool
 

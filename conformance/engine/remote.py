@@ -44,6 +44,7 @@ class ChannelTeller(Teller):
         self._backends = {name: place for place, name in enumerate(backends)}
         self._done: list[Record] = []
         self._sent = 0.0
+        self.unit = 0
 
     def say(self, message: FromWorker) -> None:
         """Send a message, after the records that wait."""
@@ -68,11 +69,11 @@ class ChannelTeller(Teller):
 
     def preparing(self, backend: str, cases: int) -> None:
         os.ftruncate(2, 0)
-        self._mark.set(PREPARING, self._backends[backend], cases)
+        self._mark.set(PREPARING, self.unit, self._backends[backend], cases)
 
     def starting(self, place: int, backend: str) -> None:
         os.ftruncate(2, 0)
-        self._mark.set(RUNNING, self._backends[backend], place)
+        self._mark.set(RUNNING, self.unit, self._backends[backend], place)
 
     def note(self, text: str) -> None:
         self.say(Note(text))
@@ -111,6 +112,7 @@ def serve(channel: Any) -> None:
         except EOFError:
             return
         assert isinstance(work, Work)
+        teller.unit = work.number
         for record in bench.run(work.assignments, prepare=work.prepare):
             teller.finished(record)
         teller.say(UnitDone())

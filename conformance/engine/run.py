@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -20,6 +20,9 @@ from conformance.engine.store import EVIDENCE, Store, StoredRun, lines_of, read_
 from conformance.errors import UsageError
 from conformance.record import BAD, Cause, Footer, Header, Record
 from conformance.suite.case import Case, Divergence
+
+if TYPE_CHECKING:
+    from conformance.engine.crew import Crew
 
 STANDARD_TOOLS = "conformance.engine.tools:standard"
 
@@ -46,6 +49,7 @@ class How:
     limits: Limits = field(default_factory=Limits)
     tools: str = STANDARD_TOOLS
     executor: str = ""  # "dask://host:port": there, and not in workers of this machine
+    crew: Crew | None = None  # workers of the caller, who has more for them to do and dismisses them
 
 
 def machine() -> dict[str, str]:
@@ -183,6 +187,10 @@ Events = Generator[Ready | Finished | Note, None, None]
 
 
 def _in_workers(plan: Plan, schedule: Schedule, how: How, evidence: str) -> Events:
+    if how.crew is not None:
+        how.crew.take_up(plan, schedule)
+        yield from how.crew.work()
+        return
     from conformance.engine.crew import Crew
 
     crew = Crew(plan, schedule, size=how.workers, limits=how.limits, tools=how.tools, evidence=evidence)

@@ -61,11 +61,14 @@ class Schedule:
         written: int = 0,
         foretold: Foretold = lambda *_: None,
         units: int = 8,
+        confirmations: int = CONFIRMATIONS,
     ) -> None:
         """``done`` are records of earlier; the first ``written`` of them are not released again.
 
-        A small plan is cut into so many ``units``, that there is something to do for everyone.
+        A small plan is cut into so many ``units``, that there is something to do for everyone.  Of crashes alike the
+        first few, ``confirmations``, are run again alone before they are believed.
         """
+        self._confirmations = confirmations
         self._units = units
         self.notes: list[str] = []
         self._foretold = foretold
@@ -209,7 +212,7 @@ class Schedule:
     def _blame(self, unit: Unit, ending: Ending, pair: Pair) -> None:
         case = self._plan.cases[pair.case]
         kind = (case.op, pair.backend, ending.reason)
-        if ending.kind == "crash" and not unit.alone and self._confirmed[kind] < CONFIRMATIONS:
+        if ending.kind == "crash" and not unit.alone and self._confirmed[kind] < self._confirmations:
             self._casualties[pair] = ending.reason
             self._push(Unit((pair,), prepare=False, alone=True))
             return

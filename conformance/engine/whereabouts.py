@@ -7,19 +7,20 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-_FORM = struct.Struct("=QQQQQ")
+_FORM = struct.Struct("=QQQQQQ")
 IDLE, PREPARING, RUNNING = range(3)
 
 
 class Whereabouts(NamedTuple):
     """``change`` grows with every change.
 
-    backend: its place among those of the setup.  number: of cases that are prepared, or the place of the assignment
-    in its unit that runs.
+    unit: the number of the unit.  backend: its place among those of the setup.  number: of cases that are prepared,
+    or the place in the unit of the assignment that runs.
     """
 
     change: int
     what: int = IDLE
+    unit: int = 0
     backend: int = 0
     number: int = 0
 
@@ -33,15 +34,15 @@ class Mark:
             self._bytes = mmap.mmap(file.fileno(), _FORM.size)
         self._change = 0
 
-    def set(self, what: int, backend: int = 0, number: int = 0) -> None:
+    def set(self, what: int, unit: int = 0, backend: int = 0, number: int = 0) -> None:
         """Say what this process is at from now on."""
         self._change += 1
-        _FORM.pack_into(self._bytes, 0, self._change, what, backend, number, self._change)
+        _FORM.pack_into(self._bytes, 0, self._change, what, unit, backend, number, self._change)
 
     def read(self) -> Whereabouts | None:
         """What the process is at, or was when it died; None while it is changing."""
-        change, what, backend, number, last = _FORM.unpack_from(self._bytes)
-        return Whereabouts(change, what, backend, number) if change == last else None
+        *seen, last = _FORM.unpack_from(self._bytes)
+        return Whereabouts(*seen) if seen[0] == last else None
 
     def close(self) -> None:
         """Let go of the bytes."""

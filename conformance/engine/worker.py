@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -66,8 +67,8 @@ class Worker:
 
     def __init__(self, setup: Setup, plan: Plan, limits: Limits, inbox: SimpleQueue[Event]) -> None:
         self.ready = False
-        self.fresh = True  # has run nothing yet
-        self.unit: Unit | None = None
+        self.units: deque[Unit] = deque()  # the first is the one that it is at
+        self._given = 0
         self._plan = plan
         self._limits = limits
         self._log = Path(setup.log)
@@ -78,7 +79,6 @@ class Worker:
         self._at: Pair | None = None
         self._preparing = ""
         self._doom = ""  # why we ended it
-        self._cases: list[int] = []
         self._deadline = time.monotonic() + limits.start_seconds
         self._group = execnet.Group()
         self._group.set_execmodel("thread", "main_thread_only")
@@ -105,15 +105,22 @@ class Worker:
     def take_up(self, plan: Plan) -> None:
         """The units that are given from now on are of this plan; what it was at is done, but for saying so."""
         self._plan, self._at = plan, None
-        self.unit = None if self.unit is None else Unit(())
+        self.units = deque(Unit(()) for _ in self.units)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it has been given nothing yet."""
+        return self._given == 0
 
     def give(self, unit: Unit) -> None:
-        """Hand over a unit."""
-        self.unit, self.fresh = unit, False
-        self._cases = list(dict.fromkeys(pair.case for pair in unit.pairs))
-        self._at, self._preparing = None, ""
-        self._deadline = time.monotonic() + self._limits.start_seconds
-        self._tell(msgspec.msgpack.encode(Work(self._plan.assignments(unit.pairs), prepare=unit.prepare)))
+        """Hand over a unit, which it begins when it is through with the one before."""
+        if not self.units:
+            self._at, self._preparing = None, ""
+            self._deadline = time.monotonic() + self._limits.start_seconds
+        self._given += 1
+        self.units.append(unit)
+        assignments = self._plan.assignments(unit.pairs)
+        self._tell(msgspec.msgpack.encode(Work(self._given, assignments, prepare=unit.prepare)))
 
     def hear(self, message: FromWorker) -> None:
         """Follow what the process says."""
@@ -121,15 +128,17 @@ class Worker:
             case Ready():
                 self.ready, self._deadline = True, float("inf")
             case UnitDone():
-                self.unit, self._at, self._preparing = None, None, ""
-                self._deadline = float("inf")
+                self.units.popleft()
+                self._at, self._preparing = None, ""
+                self._deadline = time.monotonic() + self._limits.start_seconds if self.units else float("inf")
             case _:
                 pass
 
     def _look(self) -> None:
         """Follow what the process says that it is at, and how long it may take for that from now on."""
         seen = self._mark.read()
-        if self.unit is None or seen is None or seen == self._seen:
+        # of the unit after the first: that the first is done has not been heard yet
+        if seen is None or seen == self._seen or not self.units or seen.unit != self._given - len(self.units) + 1:
             return
         self._seen = seen
         self._at, self._preparing = None, ""
@@ -138,7 +147,8 @@ class Worker:
             self._preparing = self._backends[seen.backend]
             limit = self._limits.of_prepare(seen.number)
         elif seen.what == RUNNING:
-            self._at = Pair(self._cases[seen.number], self._backends[seen.backend])
+            cases = list(dict.fromkeys(pair.case for pair in self.units[0].pairs))
+            self._at = Pair(cases[seen.number], self._backends[seen.backend])
             limit = self._limits.of_case(self._plan.cases[self._at.case])
         self._deadline = time.monotonic() + limit
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from conformance.engine.whereabouts import RUNNING, Mark
 mark = Mark(Path(sys.argv[1]))
 for number in range(5):
-    mark.set(RUNNING, 1, number)
+    mark.set(RUNNING, 3, 1, number)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -22,21 +22,21 @@ def test_what_a_killed_process_was_at_last_is_known(tmp_path):
     mark = Mark(tmp_path / "mark")
     assert mark.read() == Whereabouts(0)
     subprocess.run([sys.executable, "-c", OTHER, str(tmp_path / "mark")], check=False)
-    assert mark.read() == Whereabouts(5, RUNNING, backend=1, number=4)
+    assert mark.read() == Whereabouts(5, RUNNING, unit=3, backend=1, number=4)
 
 
 def test_the_same_place_again_is_another_change(tmp_path):
     mark, seen = Mark(tmp_path / "mark"), Mark(tmp_path / "mark")
-    mark.set(PREPARING, 2, 48)
+    mark.set(PREPARING, 1, 2, 48)
     first = seen.read()
-    mark.set(PREPARING, 2, 48)
+    mark.set(PREPARING, 1, 2, 48)
     assert first is not None
     assert seen.read() == first._replace(change=first.change + 1)
 
 
 def test_a_change_under_way_is_not_taken_for_a_place(tmp_path):
     mark = Mark(tmp_path / "mark")
-    mark.set(RUNNING, 0, 7)
+    mark.set(RUNNING, 1, 0, 7)
     file = tmp_path / "mark"
     torn = bytearray(file.read_bytes())
     torn[0] += 1  # begun, and not ended
