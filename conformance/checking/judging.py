@@ -8,25 +8,30 @@ from typing import Any
 
 from conformance.backends.candidate.spec import TOLD
 from conformance.checking.remarks import MANNERS, REMARK, USAGE, decisive
+from conformance.checking.trials import TRIAL
 from conformance.diagnose import Searches
 from conformance.engine.execute import Judged, Tools
 from conformance.engine.tools import standard
+from conformance.judge import Expectation
 from conformance.judge.structure import expected_structure
 from conformance.judge.verdict import Judgement
 from conformance.observation import Observation
 from conformance.record import Figure, Suspicion
 from conformance.suite.case import Case, Divergence
 
-QUICK_SEARCH = 1.5  # CPU seconds in each process
+QUICK_SEARCH = 2.0  # CPU seconds in each process
+QUICK_ELEMENTS = 20_000  # of a case whose cause is looked for
 
 
-def tools(searches: Searches | None = None) -> Tools:
+def tools(searches: Searches | None = None, *, memory: bool = True) -> Tools:
     """The tools of a real run, with a judge that asks a candidate for its numbers and not for torch's manners.
 
     What torch refuses, a candidate may refuse in its own words; that it does not is a remark.  So are the memory format
     of the output, the names in the state_dict, and a count of batches that is not kept.
+
+    memory: whether results of references are kept for other runs; of a failing case they are computed in any case.
     """
-    usual = standard()
+    usual = standard() if memory else replace(standard(), expect=Expectation)
     search = usual.suspects if searches is None else searches
 
     def judge(
@@ -48,7 +53,7 @@ def tools(searches: Searches | None = None) -> Tools:
     def suspects(
         case: Case, expectation: Any, seen: Observation, observes: tuple[str, ...], figures: Sequence[Figure], name: str
     ) -> Suspicion | None:
-        if any(figure.source == USAGE for figure in figures):  # it was not run
+        if case.group == TRIAL or any(figure.source == USAGE for figure in figures):  # or it was not run
             return None
         return search(case, expectation, seen, observes, decisive(figures), name)
 
@@ -57,11 +62,11 @@ def tools(searches: Searches | None = None) -> Tools:
 
 def quick_tools() -> Tools:
     """The same, with little time for the search for the cause: who asks for few cases wants to know soon."""
-    return tools(searches=Searches(QUICK_SEARCH))
+    return tools(searches=Searches(QUICK_SEARCH, QUICK_ELEMENTS), memory=False)
 
 
 def trial_tools() -> Tools:
-    """The same, without asking what is wrong: for the many small cases on the way to the smallest."""
+    """The same, without asking what is wrong."""
     return replace(tools(), suspects=lambda *_: None)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -17,12 +19,13 @@ from conformance.checking.found import save
 from conformance.checking.quick import quick_set
 from conformance.checking.remarks import USAGE, decisive, remarks_of, strict_record_figures
 from conformance.checking.shrink import Shrunk, Symptom, plainness, shrink, symptom_of
-from conformance.checking.trials import HereTrials, WorkerTrials
-from conformance.diagnose.commonality import common
+from conformance.checking.trials import CrewTrials, HereTrials
+from conformance.engine.crew import Crew
 from conformance.engine.limits import Limits, default_workers
 from conformance.engine.plan import Plan
 from conformance.engine.run import How, Listener, run
 from conformance.engine.runtime import applicable, surroundings
+from conformance.engine.schedule import Schedule
 from conformance.engine.store import Store, StoredRun
 from conformance.engine.wish import Wish, load, selected
 from conformance.errors import InternalError, UsageError
@@ -71,6 +74,11 @@ class Wanted:
     def search_tools(self) -> str:
         """What runs the cases; where few are asked for, the search for the cause is short."""
         return QUICK_TOOLS if self.quick and self.tools == TOOLS else self.tools
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The candidate, and torch's own layer, which says whether a smaller case is one at all."""
+        return (str(self.spec), TORCH) if self.patience else (str(self.spec),)
 
     @property
     def patience(self) -> float:
@@ -142,7 +150,14 @@ class Findings:
         return 0 if self.checked else 5
 
 
-def carry_out(wanted: Wanted, store: Store, listener: Listener) -> Findings:
+class Watcher(Listener, Protocol):
+    """Who watches a check go by."""
+
+    def doing(self, text: str) -> None:
+        """What the check is at, when it runs no case of its own."""
+
+
+def carry_out(wanted: Wanted, store: Store, watcher: Watcher) -> Findings:
     """Run the cases on the candidate, and look into what fails.
 
     Raises:
@@ -151,16 +166,37 @@ def carry_out(wanted: Wanted, store: Store, listener: Listener) -> Findings:
     """
     suite, cases, total = _cases(wanted)
     _check_names(wanted.spec, cases)
+    with _crew(wanted) as crew:
+        done = _ran(wanted, cases, store, watcher, crew)
+        records = tuple(_judged_strictly(record) if wanted.strict else record for record in done.records)
+        _refuse_misuse(wanted, records, cases)
+        groups = _grouped(records, cases, suite, done)
+        found = _shrunk(groups, wanted, cases, watcher, crew)
+    return Findings(wanted, done, records, cases, found, total, _remarks(records))
+
+
+@contextmanager
+def _crew(wanted: Wanted) -> Iterator[Crew | None]:
+    """Worker processes that run the cases and then try smaller ones; none where this process does."""
+    if wanted.here:
+        yield None
+        return
+    plan = Plan((), wanted.backends)
+    size = wanted.workers or default_workers()
+    crew = Crew(plan, Schedule(plan), size=size, limits=_limits(wanted), tools=wanted.search_tools, evidence="")
+    try:
+        yield crew
+    finally:
+        crew.dismiss()
+
+
+def _ran(wanted: Wanted, cases: tuple[Case, ...], store: Store, watcher: Watcher, crew: Crew | None) -> StoredRun:
+    """The run of the cases on the candidate."""
     backend = str(wanted.spec)
-    how = How(
-        workers=wanted.workers or default_workers(),
-        in_process=bool(wanted.here),
-        limits=_limits(wanted),
-        tools=wanted.search_tools,
-    )
+    how = How(in_process=crew is None, tools=wanted.search_tools, crew=crew)
     header = Header(conformance=__version__, command=wanted.command, extra={"check": backend})
     try:
-        done = run(Plan(cases, (backend,)), store, header, _Discreet(listener), how)
+        done = run(Plan(cases, (backend,)), store, header, _Discreet(watcher, len(cases)), how)
     except InternalError as error:
         if "could not start" not in error.message:
             raise
@@ -171,17 +207,16 @@ def carry_out(wanted: Wanted, store: Store, listener: Listener) -> Findings:
     missing = done.header.missing.get(backend, "")
     if missing.startswith(UNUSABLE):
         raise UsageError(missing.removeprefix(UNUSABLE))
-    records = tuple(_judged_strictly(record) if wanted.strict else record for record in done.records)
-    _refuse_misuse(wanted, records, cases)
-    groups = _grouped(records, cases, suite, done)
-    return Findings(wanted, done, records, cases, _shrunk(groups, wanted, cases), total, _remarks(records))
+    return done
 
 
 class _Discreet:
     """Passes on what a run says, but for a candidate that cannot be used: that is told once, as an error."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Watcher, expected: int) -> None:
         self._listener = listener
+        self._expected = expected
+        self._failed = False
 
     def began(self, header: Header, done: int) -> None:
         """The header is known."""
@@ -191,6 +226,10 @@ class _Discreet:
     def recorded(self, record: Record) -> None:
         """A record, as it is written."""
         self._listener.recorded(record)
+        self._expected -= 1
+        self._failed |= record.verdict in BAD
+        if not self._expected and self._failed:
+            self._listener.doing("looking for what the failing cases have in common")
 
     def noted(self, text: str) -> None:
         """Something worth knowing that changes no verdict."""
@@ -266,6 +305,8 @@ def _call(record: Record, wanted: Wanted, cases: Sequence[Case]) -> str:
 
 
 def _grouped(records: Sequence[Record], cases: Sequence[Case], suite: Suite, done: StoredRun) -> list[Failures]:
+    from conformance.diagnose.commonality import common  # with the references: not before workers are at work
+
     by_id = {case.id: case for case in cases}
     groups: dict[Symptom, list[Record]] = {}
     for record in records:
@@ -291,30 +332,28 @@ def _grouped(records: Sequence[Record], cases: Sequence[Case], suite: Suite, don
     return found
 
 
-def _shrunk(groups: Sequence[Failures], wanted: Wanted, cases: Sequence[Case]) -> tuple[Failures, ...]:
+def _shrunk(
+    groups: Sequence[Failures], wanted: Wanted, cases: Sequence[Case], watcher: Watcher, crew: Crew | None
+) -> tuple[Failures, ...]:
     """The groups, the largest with their smallest cases."""
     if not groups or not wanted.patience:
         return tuple(groups)
     by_id = {case.id: case for case in cases}
-    backend = str(wanted.spec)
-    backends = (TORCH, backend)
+    trials = HereTrials(wanted.backends, TRIAL_TOOLS) if crew is None else CrewTrials(crew, wanted.backends)
     found = list(groups)
-    limits = Limits(case_seconds=min(wanted.case_seconds, 10.0))
-    with HereTrials(backends, TRIAL_TOOLS) if wanted.here else WorkerTrials(backends, TRIAL_TOOLS, limits) as trials:
-        trials.run([min(cases, key=plainness)])  # what starting costs is no part of the time for shrinking
-        for place, group in enumerate(groups[:SHRUNK]):
-            if group.symptom.verdict == "timeout":  # each trial would wait as long
-                continue
-            start = min(group.records, key=lambda record: plainness(by_id[record.id]))
-            if by_id[start.id].raises is not None:
-                continue
-            share = wanted.patience / min(SHRUNK, len(groups))
-            smallest = shrink(by_id[start.id], start, trials, backend, TORCH, seconds=share)
+    for place, group in enumerate(groups[:SHRUNK]):
+        if group.symptom.verdict == "timeout":  # each trial would wait as long
+            continue
+        start = min(group.records, key=lambda record: plainness(by_id[record.id]))
+        if by_id[start.id].raises is not None:
+            continue
+        watcher.doing(f"looking for the smallest case that fails in {group.symptom.sign}")
+        share = wanted.patience / min(SHRUNK, len(groups))
+        with suppress(InternalError):  # no process starts any more: then there is no smallest case
+            smallest = shrink(by_id[start.id], start, trials, str(wanted.spec), TORCH, seconds=share)
             about = f"Found by conformance check of {wanted.spec.title}: {group.symptom.sign}."
             saved = save(smallest.case, about, wanted.save) if wanted.save is not None else None
-            found[place] = Failures(
-                group.symptom, group.records, group.common, group.declared, group.declared_cases, smallest, saved
-            )
+            found[place] = replace(group, smallest=smallest, saved=saved)
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from conformance.checking.remarks import decisive
-from conformance.checking.trials import Trials
+from conformance.checking.trials import TRIAL, Trials
 from conformance.ops import OPS
 from conformance.ops.derived import derived_arguments
 from conformance.record import Figure, Record
@@ -148,8 +148,9 @@ def _with(case: Case, **fields: Any) -> Case:
     changed = msgspec.structs.replace(case, **fields)
     key = key_of_case(changed)
     return msgspec.structs.replace(
-        changed, key=key, id=f"check::{key}", about="", group="", marks=(), divergences=(), robustness=case.robustness
-    )
+        changed, key=key, id=f"check::{key}", about="", group=TRIAL, marks=(), divergences=(),
+        robustness=case.robustness,
+    )  # fmt: skip
 
 
 def _fewer_steps(case: Case) -> Iterator[Case]:

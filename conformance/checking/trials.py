@@ -1,24 +1,18 @@
-"""Running cases one handful after another, in a worker process that is kept between them, or in this process."""
+"""Running cases one handful after another: in the warm worker processes of a run, or in this process."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Protocol, Self
+from typing import Protocol
 
+from conformance.engine.crew import Crew
 from conformance.engine.execute import SharedCase, execute, take_seat, tools_from
-from conformance.engine.limits import Limits
-from conformance.engine.messages import Finished, Setup, UnitDone
-from conformance.engine.plan import Pair, Plan, plain_record
-from conformance.engine.schedule import Unit
-from conformance.engine.worker import Event, StillbornError, Worker
+from conformance.engine.plan import Plan
+from conformance.engine.schedule import Schedule
 from conformance.record import Record
 from conformance.suite.case import Case
 
-TICK = 0.25  # seconds between two looks at the limits
+TRIAL = "check trial"  # the group of a case that is only tried: nobody asks what is wrong with it
 
 
 class Trials(Protocol):
@@ -35,12 +29,6 @@ class HereTrials:
         self._tools = tools_from(tools)
         self._seats = [take_seat(name, self._tools) for name in backends]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """There is nothing to end."""
-
     def run(self, cases: Sequence[Case]) -> list[dict[str, Record]]:
         """For each case the record of each backend."""
         found = []
@@ -50,93 +38,23 @@ class HereTrials:
         return found
 
 
-class _Steered(Worker):
-    """A worker whose cases are not known beforehand."""
+class CrewTrials:
+    """In worker processes that have run cases before, each replaced when a case takes it down."""
 
-    def follow(self, plan: Plan) -> None:
-        """Take the cases of this plan from now on."""
-        self._plan = plan
-
-
-class WorkerTrials:
-    """In a process of its own, which is replaced when a case takes it down."""
-
-    def __init__(self, backends: Sequence[str], tools: str, limits: Limits) -> None:
+    def __init__(self, crew: Crew, backends: Sequence[str]) -> None:
+        self._crew = crew
         self._backends = tuple(backends)
-        self._limits = limits
-        self._folder = tempfile.TemporaryDirectory(prefix="conformance-")
-        self._setup = Setup(
-            tools=tools,
-            backends=self._backends,
-            divergences={},
-            log=str(Path(self._folder.name) / "worker.log"),
-            mark=str(Path(self._folder.name) / "worker.mark"),
-        )
-        self._inbox: SimpleQueue[Event] = SimpleQueue()
-        self._worker: _Steered | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._dismiss()
-        self._folder.cleanup()
 
     def run(self, cases: Sequence[Case]) -> list[dict[str, Record]]:
-        """For each case the record of each backend; a death is the record of the pair that it came with."""
+        """For each case the record of each backend; a death is the record of the pair that it came with.
+
+        Raises:
+            InternalError: no process can be started any more.
+        """
         plan = Plan(tuple(cases), self._backends)
-        records: dict[Pair, Record] = {}
-        by_name = {(case.id, name): Pair(place, name) for place, case in enumerate(cases) for name in self._backends}
-        fruitless = 0
-        while left := [pair for pair in plan.pairs if pair not in records]:
-            before = len(records)
-            self._unit(plan, tuple(left), records, by_name)
-            fruitless = fruitless + 1 if len(records) == before else 0
-            if fruitless > 1:  # it dies before it gets to a case
-                for pair in left:
-                    case = plan.cases[pair.case]
-                    records[pair] = plain_record(case, pair.backend, "error", "the worker could not start")
-        return [{name: records[Pair(place, name)] for name in self._backends} for place in range(len(cases))]
-
-    def _unit(
-        self,
-        plan: Plan,
-        pairs: tuple[Pair, ...],
-        records: dict[Pair, Record],
-        by_name: dict[tuple[str, str], Pair],
-    ) -> None:
-        try:
-            worker = self._worker = self._worker or _Steered(self._setup, plan, self._limits, self._inbox)
-        except StillbornError:
-            return
-        worker.follow(plan)
-        given = False
-        while True:
-            if worker.ready and not given:
-                worker.give(Unit(pairs, prepare=False))
-                given = True
-            worker.watch()
-            with suppress(Empty):
-                speaker, message = self._inbox.get(timeout=TICK)
-                if speaker is not worker:
-                    continue
-                if message is None:
-                    self._mourn(worker, plan, records)
-                    return
-                worker.hear(message)
-                if isinstance(message, Finished):
-                    records |= {by_name[record.id, record.backend]: record for record in message.records}
-                if isinstance(message, UnitDone):
-                    return
-
-    def _mourn(self, worker: _Steered, plan: Plan, records: dict[Pair, Record]) -> None:
-        ending = worker.ending()
-        if ending.at is not None:
-            case = plan.cases[ending.at.case]
-            records[ending.at] = plain_record(case, ending.at.backend, ending.kind, ending.reason, detail=ending.detail)
-        self._dismiss()
-
-    def _dismiss(self) -> None:
-        if self._worker is not None:
-            self._worker.dismiss()
-            self._worker = None
+        schedule = Schedule(plan, confirmations=0)  # what is smallest shows by itself whether it always crashes
+        self._crew.take_up(plan, schedule)
+        for _ in self._crew.work():
+            pass
+        records = {(record.id, record.backend): record for record in schedule.release()}
+        return [{name: records[case.id, name] for name in self._backends} for case in cases]

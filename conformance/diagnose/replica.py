@@ -176,9 +176,9 @@ def _mistaken(reference: type, mistakes: Made) -> type:
     return mistaken(reference, *mistakes)
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=4096)
 def _mistaken_once(reference: type, mistakes: Made) -> type:
-    return mistaken(reference, *mistakes)
+    return mistaken(_mistaken_once(reference, mistakes[:-1]), mistakes[-1]) if mistakes else reference
 
 
 def _median_error(quantity: Quantity, got: Array) -> float:

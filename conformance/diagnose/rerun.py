@@ -36,7 +36,8 @@ class Rerun:
         self._reference = build_reference(case, label, of=of)
         self._forward = None
         if issubclass(of, Normalisation) and case.optimizer is None:
-            self._forward = build_reference(case, label, of=_without_gradients(of))
+            plain: type = of  # mypy takes a narrowed class for unhashable
+            self._forward = build_reference(case, label, of=_without_gradients(plain))
         self._case = case
         self._inputs = inputs
         self._observation = observation

@@ -60,7 +60,7 @@ def search(
         return []
     again: list[Made] = []
     for made in sorted(before, key=len):
-        if again and len(made) > len(again[0]):
+        if clock.out() or (again and len(made) > len(again[0])):
             break
         if replica.explains(made, replica.places) and minimal(replica, made) == made:
             again.append(made)

@@ -22,6 +22,8 @@ from references.mistakes import Mistake
 from references.mistakes.catalogue import HALF
 from references.rounding import Class
 
+#: CPU seconds for comparing a case with what explained others, when the time for searches is spent
+COMPARING = 0.1
 #: CPU seconds for one case, and elements beyond which it is only compared with what explains smaller ones
 SECONDS = 1.5
 ELEMENTS = 60_000
@@ -57,10 +59,12 @@ def suspects(
     seconds: float = SECONDS,
     before: Sequence[Made] = (),
     only_before: bool = False,
+    elements: int | None = None,
 ) -> Suspicion | None:
     """Which named mistakes reproduce a failing observation, and what is so about its errors.
 
     before: sets of mistakes that explained other cases, tried first.  only_before: and nothing else is.
+    elements: larger cases are not even compared with those.
     Returns None where there is nothing to say.
     """
     faults = structural(case, observation, figures)
@@ -70,7 +74,11 @@ def suspects(
     replica = Replica(case, expectation, observation, observes)
     wrong = replica.size(replica.over)
     facts = facts_of(replica)
-    large = prod(case.shape) * len(case.steps) > ELEMENTS
+    size = prod(case.shape) * len(case.steps)
+    if elements is not None and size > elements:
+        limit = f"cases of more than {elements:,} values are not searched"
+        return Suspicion((), wrong, faults, facts=facts, limit=limit)
+    large = size > ELEMENTS
     clock = Clock(seconds)
     tried = [] if only_before or large else candidates(case)
     # where intermediates are rounded, or the data is made to be nasty, many mistakes at once cannot be told apart
@@ -125,7 +133,7 @@ def _with_coarser(
     again = figures_of(replica.case, expectation, replica.observation, observes, label)
     if all(figure.ok or figure.source == "structure" for figure in again):
         return (*(each for each in explained if not each.left), Explanation((name,), replica.size(replica.over)))
-    if not all(each.left for each in explained):
+    if how[1].out() or not all(each.left for each in explained):
         return explained
     coarse = Replica(replica.case, expectation, replica.observation, observes, label)
     found = _explanations(coarse, search(coarse, *how, one_alone=True))
@@ -136,11 +144,12 @@ def _with_coarser(
 class Searches:
     """The searches of one process: what explained a case is tried first on the next, and they end when enough is spent.
 
-    seconds: of CPU time, for the failing cases of one op on one backend.
+    seconds: of CPU time, for the failing cases of one op on one backend.  elements: larger cases are left alone.
     """
 
-    def __init__(self, seconds: float = 6.0) -> None:
+    def __init__(self, seconds: float = 6.0, elements: int | None = None) -> None:
         self._seconds = seconds
+        self._elements = elements
         self._spent: dict[tuple[str, str], float] = {}
         self._explained: dict[tuple[str, str], list[Made]] = {}
 
@@ -159,7 +168,7 @@ class Searches:
         started = time.process_time()
         found = suspects(
             case, expectation, observation, observes, figures,
-            seconds=min(SECONDS, left), before=before, only_before=left <= 0,
+            seconds=max(COMPARING, min(SECONDS, left)), before=before, only_before=left <= 0, elements=self._elements,
         )  # fmt: skip
         self._spent[key] = self._spent.get(key, 0.0) + time.process_time() - started
         for explanation in found.explanations if found is not None else ():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from threading import RLock, Timer
 from typing import TYPE_CHECKING, TextIO
 
 from conformance.record import BAD, Header, Record
@@ -18,17 +19,28 @@ LOG_EVERY = 15.0  # seconds between two lines where nobody watches
 
 
 class Progress:
-    """Listens to a run."""
+    """Listens to a run; ``close`` must be called.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    A person sees the bar ``patience`` seconds after the beginning, whether or not there is a record by then.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, patience: float = PATIENCE) -> None:
         self._stream = stream or sys.stderr
+        self._patience = patience
         self._started = time.monotonic()
         self._said = self._started
         self._expected = 0
         self._done = 0
+        self._at = "starting"
         self._verdicts: Counter[str] = Counter()
         self._bar: Bar | None = None
         self._task: TaskID | None = None
+        self._closed = False
+        self._lock = RLock()
+        self._alarm = Timer(patience, self._show)
+        if self._stream.isatty():
+            self._alarm.daemon = True
+            self._alarm.start()
 
     def began(self, header: Header, done: int) -> None:
         """The header is known: what a person should know before waiting."""
@@ -41,17 +53,29 @@ class Progress:
     def recorded(self, record: Record) -> None:
         """Count a record, and draw when it is time."""
         self._done += 1
+        self._at = ""
         self._verdicts[record.verdict] += 1
+        self._tell(LOG_EVERY)
+
+    def doing(self, text: str) -> None:
+        """Say what it is at, when that is not running cases."""
+        self._at = text
+        self._tell(self._patience)
+
+    def _tell(self, silence: float) -> None:
+        """Draw; or write a line, where nobody watches and nothing was written for so many seconds."""
         now = time.monotonic()
-        if now - self._started < PATIENCE:
+        if now - self._started < self._patience:
             return
         if self._stream.isatty():
-            self._draw()
-        elif now - self._said > LOG_EVERY:
+            self._show()
+        elif now - self._said > silence:
             self._said = now
             share = self._done / max(1, self._expected)
+            doing = f"  {self._at}" if self._at else ""
             self._stream.write(
-                f"{self._done:,} of {self._expected:,} records  {share:.0%}  {now - self._started:.0f} s  {self._bad}\n"
+                f"{self._done:,} of {self._expected:,} records  {share:.0%}  {now - self._started:.0f} s"
+                f"  {self._bad}{doing}\n"
             )
             self._stream.flush()
 
@@ -67,28 +91,38 @@ class Progress:
         else:
             self._stream.write(f"note: {text}\n")
 
-    def _draw(self) -> None:
-        if self._bar is None:
-            from rich.console import Console
-            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-            from rich.progress import Progress as Bar
+    def _show(self) -> None:
+        """Draw the bar as things stand; from then on it goes on by itself."""
+        with self._lock:
+            if self._closed:
+                return
+            if self._bar is None:
+                self._bar = self._new_bar()
+                self._task = self._bar.add_task("run", total=None)
+                self._bar.start()
+            assert self._task is not None
+            records = f"{self._done:,} of {self._expected:,} records" if self._expected else ""
+            text = "  ".join(filter(None, (records, self._bad if self._done else "", self._at)))
+            self._bar.update(self._task, total=self._expected or None, completed=self._done, description=text)
 
-            self._bar = Bar(
-                TextColumn("{task.completed:,} of {task.total:,} records"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f} %"),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[bad]}"),
-                console=Console(file=self._stream),
-                transient=True,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task("run", total=self._expected, bad=self._bad)
-        assert self._task is not None
-        self._bar.update(self._task, completed=self._done, bad=self._bad)
+    def _new_bar(self) -> Bar:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        return Progress(
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=Console(file=self._stream),
+            transient=True,
+        )
 
     def close(self) -> None:
         """Take the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        with self._lock:
+            self._closed = True
+            self._alarm.cancel()
+            if self._bar is not None:
+                self._bar.stop()
+                self._bar = None

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.checking.trials import HereTrials, WorkerTrials
+from conformance.checking.trials import CrewTrials, HereTrials
+from conformance.engine.crew import Crew
 from conformance.engine.limits import Limits
+from conformance.engine.plan import Plan
+from conformance.engine.schedule import Schedule
+from conformance.errors import InternalError
 
 TOOLS = "conformance_fakes:tools"
 
@@ -21,23 +25,37 @@ def cases():
     return lambda *abouts, start=0: [make_case(start + place, about) for place, about in enumerate(abouts)]
 
 
-def test_a_process_is_kept_between_handfuls_and_replaced_when_it_dies(cases):
-    with WorkerTrials(("fake-a", "fake-b"), TOOLS, Limits(case_seconds=1.0)) as trials:
-        assert outcomes(trials.run(cases("", "judge-fail", ""))) == ["pass", "fail", "pass"]
-        kept = trials._worker
-        assert outcomes(trials.run(cases("", start=5))) == ["pass"]
-        assert trials._worker is kept
-        records = trials.run(cases("", "segfault", "hang", "", start=9))
-        assert outcomes(records) == ["pass", "crash", "timeout", "pass"]
-        assert outcomes(records, "fake-b") == ["pass"] * 4
-        assert "SIGSEGV" in records[1]["fake-a"].reason
+@pytest.fixture
+def crew():
+    """Makes the trials of some backends, in one worker process."""
+    made = []
+
+    def of(*backends, limits):
+        plan = Plan((), backends)
+        made.append(Crew(plan, Schedule(plan), size=1, limits=limits, tools=TOOLS, evidence=""))
+        return CrewTrials(made[-1], backends)
+
+    yield of
+    for each in made:
+        each.dismiss()
 
 
-def test_a_process_that_never_starts_is_an_error_of_each_case_and_no_endless_wait(cases):
-    with WorkerTrials(("fake-dies",), TOOLS, Limits()) as trials:
-        assert outcomes(trials.run(cases("", "")), "fake-dies") == ["error", "error"]
+def test_a_process_is_kept_between_handfuls_and_replaced_when_it_dies(cases, crew):
+    trials = crew("fake-a", "fake-b", limits=Limits(case_seconds=1.0))
+    assert outcomes(trials.run(cases("", "judge-fail", ""))) == ["pass", "fail", "pass"]
+    kept = list(trials._crew._workers)
+    assert outcomes(trials.run(cases("", start=5))) == ["pass"]
+    assert trials._crew._workers == kept
+    records = trials.run(cases("", "segfault", "hang", "", start=9))
+    assert outcomes(records) == ["pass", "crash", "timeout", "pass"]
+    assert outcomes(records, "fake-b") == ["pass"] * 4
+    assert "SIGSEGV" in records[1]["fake-a"].reason
+
+
+def test_a_process_that_never_starts_is_an_error_and_no_endless_wait(cases, crew):
+    with pytest.raises(InternalError, match="could not start"):
+        crew("fake-dies", limits=Limits()).run(cases("", ""))
 
 
 def test_in_this_process_the_same_is_said(cases):
-    with HereTrials(("fake-a",), TOOLS) as trials:
-        assert outcomes(trials.run(cases("", "judge-fail"))) == ["pass", "fail"]
+    assert outcomes(HereTrials(("fake-a",), TOOLS).run(cases("", "judge-fail"))) == ["pass", "fail"]
