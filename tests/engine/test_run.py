@@ -106,6 +106,16 @@ def test_a_death_while_preparing_is_blamed_on_the_case_that_dies_by_itself(tmp_p
     assert "while it prepared" in listener.notes[0]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_death_is_blamed_on_its_own_case_though_a_worker_holds_units_that_it_has_not_begun(tmp_path, workers):
+    deaths = dict.fromkeys((5, 29, 30, 31, 60, 61, 62, 63, 64, 98), "segfault") | {45: "exit", 70: "hang"}
+    plan = plan_of(*(deaths.get(number, "") for number in range(100)))
+    result = carry_out(plan, tmp_path, workers=workers, limits=Limits(case_seconds=1.0))
+    told = {number: verdict for number, verdict in enumerate(verdicts(result)) if verdict != "pass"}
+    assert told == {number: "timeout" if about == "hang" else "crash" for number, about in deaths.items()}
+    assert set(verdicts(result, "fake-b")) == {"pass"}
+
+
 def test_an_exception_while_preparing_is_noted_and_costs_no_record(tmp_path):
     listener = Quiet()
     result = carry_out(plan_of("", "prepare-raise", ""), tmp_path, listener=listener)
