@@ -21,7 +21,7 @@ def misfit(layout: Layout, rank: int) -> str | None:
 
 
 def arrange(tensor: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """The same values in logical order, laid out in memory as asked.
+    """The same values in logical order, laid out in memory as asked; the tensor itself where it lies so.
 
     ``transposed`` keeps the axes but reverses their order in memory.  ``strided`` takes every other element of a larger
     buffer from an odd offset on; what lies between is NaN (for integers the smallest one), so that a kernel that
@@ -36,7 +36,7 @@ def arrange(tensor: torch.Tensor, layout: Layout) -> torch.Tensor:
         buffer = torch.full((*outer, 2 * last + 1), sentinel, dtype=tensor.dtype, device=tensor.device)
         view = buffer[..., 1::2]
         return view.copy_(tensor)
-    return tensor.clone(memory_format=FORMATS[layout])
+    return tensor.contiguous(memory_format=FORMATS[layout])
 
 
 def memory_format(tensor: torch.Tensor, own: Layout) -> str:

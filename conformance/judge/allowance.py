@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import frexp, ldexp
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from references.expected import Quantity
 from references.rounding import FORMATS, Format
 
 Array = NDArray[Any]
+Number = TypeVar("Number", Array, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,9 @@ class Allowance:
     source: str
 
 
-def storage_rounding(reference: Array, stored: Format) -> Array:
-    """What rounding on store alone may cost: u |ref| + eta."""
-    rounding: Array = stored.u * np.abs(reference) + stored.eta
+def storage_rounding(reference: Number, stored: Format) -> Number:
+    """What rounding on store alone may cost: u |ref| + eta; of an array, or of one number."""
+    rounding: Number = stored.u * abs(reference) + stored.eta
     return rounding
 
 

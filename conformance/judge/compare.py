@@ -193,24 +193,25 @@ class Compared:
                 source=flat.source,
             )
         at, clean = self._at, self.budget is not None
-        worst, allowed, value = float(flat.error[at]), flat.allowed[at], flat.value[at]
+        # as numbers of Python: of a single one they compute ten times as fast as NumPy
+        worst, allowed, value = float(flat.error[at]), float(flat.allowed[at]), float(flat.value[at])
         return Figure(
             quantity=pair.quantity,
             step=pair.step,
             budget=self.budget,
             error=worst if clean else None,
-            allowed=float(allowed),
+            allowed=allowed,
             got=_text(flat.got[at], quantity.stored),
             expected=_text(flat.reference[at], quantity.stored),
             index=_index(at - part.start, pair.got.shape),
-            ulps=worst / ulp_at(float(value), stored) if clean else None,
-            exceeding=int(np.count_nonzero(flat.ratio[part] > 1)),
+            ulps=worst / ulp_at(value, stored) if clean else None,
+            exceeding=0 if self.ok else int(np.count_nonzero(flat.ratio[part] > 1)),
             size=pair.got.size,
             relative=_relative(flat.largest_error(part), flat.largest_value(part)) if clean else None,
             undetermined=undetermined,
             n=pair.context.n,
             kappa=pair.context.kappa,
-            storage=float(storage_rounding(value, stored) / allowed) if clean and allowed else None,
+            storage=storage_rounding(value, stored) / allowed if clean and allowed else None,
             source=flat.source,
             ok=self.ok,
         )
