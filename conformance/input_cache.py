@@ -25,7 +25,8 @@ from conformance.backends.export_cache import ExportCache, standard_cache
 from conformance.cache_folder import INPUTS_LIMIT, inputs_folder
 from conformance.inputs import Inputs, StepInputs, make_inputs
 from conformance.inputs.own import claimed
-from conformance.suite.case import DESCRIPTIVE, Case
+from conformance.suite.case import Case
+from conformance.suite.identity import spelled
 from references.rounding import STORAGE
 
 Array = NDArray[Any]
@@ -35,7 +36,6 @@ LARGEST = 1 << 18  # bytes of all arrays of a case; the shipped suite has one in
 _ALIGNED = 16  # bytes at whose multiples arrays begin
 #: beside the inputs themselves: the geometry, shapes and names that they follow
 _DECIDING = ("inputs", "ops", "composition.py", "reference.py", "suite/data_families.py")
-_FIELDS = tuple(name for name in ("key", *Case.__struct_fields__) if name == "key" or name not in DESCRIPTIVE)
 
 
 class _Place(msgspec.Struct, frozen=True, array_like=True):
@@ -57,7 +57,6 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 _DECODER = msgspec.msgpack.Decoder(_Kept)
-_ENCODER = msgspec.msgpack.Encoder(order="deterministic")
 
 
 class KeptInputs:
@@ -97,8 +96,7 @@ def _arrays(inputs: Inputs) -> Iterator[Array]:
 
 
 def _key(case: Case) -> str:
-    content = _ENCODER.encode([getattr(case, name) for name in _FIELDS])
-    return hashlib.sha256(making() + content).hexdigest()
+    return hashlib.sha256(making() + spelled(case)).hexdigest()
 
 
 @cache

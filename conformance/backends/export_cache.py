@@ -27,6 +27,7 @@ LOOKS = 64  # how many times the limit's worth of bytes may be written before th
 FRESH = 3600.0  # seconds during which a file that was used need not be marked as used again
 ABANDONED = 3600.0  # seconds after which an unfinished file has lost its writer
 _MAGIC = b"conformance export 1\n"
+_HEAD = len(_MAGIC) + hashlib.sha256().digest_size
 _SUFFIX = ".export"
 _UNFINISHED = ".unfinished"
 
@@ -56,13 +57,11 @@ class ExportCache:
         """What was put under the key, or None; a damaged file is removed, so that it is made anew."""
         place = f"{self._folder}{key[:2]}{os.sep}{key}{_SUFFIX}"  # the same as _place, without a path
         try:
-            with open(place, "rb", buffering=0) as file:  # noqa: PTH123 - as above
-                data = file.read()
-                used = os.fstat(file.fileno()).st_mtime
+            data, used = _read(place)
         except OSError:
             return None
-        payload = data[len(_MAGIC) + hashlib.sha256().digest_size :]
-        if data[: len(data) - len(payload)] != _head(key, payload):
+        payload = data[_HEAD:]
+        if data[:_HEAD] != _head(key, payload):
             with suppress(OSError):
                 os.unlink(place)  # noqa: PTH108 - as above
             return None
@@ -130,6 +129,19 @@ class ExportCache:
     def _files(self, suffix: str) -> Iterator[Path]:
         with suppress(OSError):
             yield from self.folder.glob(f"??/*{suffix}")
+
+
+def _read(place: str) -> tuple[bytes, float]:
+    """What a file holds and when it was last used, in half the calls that a file object makes."""
+    descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        found = os.fstat(descriptor)
+        data = os.read(descriptor, found.st_size)
+        while len(data) < found.st_size and (more := os.read(descriptor, found.st_size - len(data))):
+            data += more
+        return data, found.st_mtime
+    finally:
+        os.close(descriptor)
 
 
 def _head(key: str, payload: bytes) -> bytes:

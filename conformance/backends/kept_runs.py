@@ -15,10 +15,11 @@ import msgspec
 
 from conformance.backends.export_cache import ExportCache, standard_cache
 from conformance.backends.models import passing
-from conformance.backends.plans import FIELDS, KeptTensor
+from conformance.backends.plans import KeptTensor
 from conformance.backends.toolchain import toolchain
 from conformance.input_cache import making
 from conformance.suite.case import Case
+from conformance.suite.identity import spelled
 
 _IN_MEMORY = 128  # cases; a worker is given fewer at once
 _LARGEST = 1 << 18  # bytes of all graphs of a case; of larger ones, finding them is a small part of the time
@@ -74,8 +75,7 @@ class KeptRuns:
         self._disk.put(name, msgspec.msgpack.encode(run))
 
     def _name(self, case: Case) -> str:
-        text = msgspec.json.encode([getattr(case, field) for field in FIELDS])
-        return hashlib.sha256(self._scope + text).hexdigest()
+        return hashlib.sha256(self._scope + spelled(case)).hexdigest()
 
     def _get(self, name: str) -> KeptRun:
         found = self._entries.get(name)

@@ -250,8 +250,17 @@ def run_graph(
         Unsupported: the runtime refuses, in its own words.
     """
     model = graph if isinstance(graph, bytes) else graph.SerializeToString()
+    own = Sessions() if sessions is None else sessions
     try:
-        session = (sessions or Sessions()).of(model, optimise=optimise)
+        return _run_with(own, model, x, optimise=optimise)
+    finally:
+        if sessions is None:
+            own.close()
+
+
+def _run_with(sessions: Sessions, model: bytes, x: Array, *, optimise: bool) -> tuple[Array, float]:
+    try:
+        session = sessions.of(model, optimise=optimise)
     except Exception as error:
         raise stated("load", error) from error
     try:

@@ -48,7 +48,10 @@ def load_bytes(model: bytes, *, optimise: bool = True) -> Loaded:
     options.enable_cpu_mem_arena = False  # many sessions live at once, and each runs a few times
     if not optimise:  # all is onnxruntime's default
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    runtime = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        runtime = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - it goes on to the caller
+        raise error.with_traceback(None)  # noqa: B904 - its own; its frames would keep half a session alive
     given = runtime.get_inputs()
     types = [value.type for value in (*given, *runtime.get_outputs())]
     return Loaded(runtime, tuple(value.name for value in given), _BFLOAT16_TYPE not in types)
@@ -75,6 +78,12 @@ class Sessions:
         while len(self._sessions) > 1 and (len(self._sessions) > self._count or self._held > self._size):
             self._held -= len(self._drop())
         return made
+
+    def close(self) -> None:
+        """End all sessions."""
+        while self._sessions:
+            self._drop()
+        self._held = 0
 
     def _drop(self) -> bytes:
         """End the session that was not used for longest, which the runtime takes its time for."""

@@ -24,11 +24,10 @@ from conformance.backends.planned import Planned
 from conformance.backends.toolchain import toolchain
 from conformance.inputs import Inputs
 from conformance.observation import Array, Unsupported
-from conformance.suite.case import DESCRIPTIVE, Case
+from conformance.suite.case import Case
+from conformance.suite.identity import spelled
 
 _IN_MEMORY = 1024
-#: everything that a case says
-FIELDS = ("key", *(field for field in Case.__struct_fields__ if field not in DESCRIPTIVE))
 
 
 class KeptTensor(msgspec.Struct, frozen=True, array_like=True):
@@ -65,7 +64,6 @@ class Plans:
         self._disk = disk
         self._scope = scope.encode()
         self._entries: OrderedDict[str, KeptPlan] = OrderedDict()
-        self._named: OrderedDict[int, tuple[Case, str]] = OrderedDict()  # by identity, of those seen last
 
     def known(self, case: Case) -> KeptPlan | None:
         """The plan that was last made for this case, for whatever inputs."""
@@ -111,16 +109,8 @@ class Plans:
         return KeptPlan(digest, steps)
 
     def _name(self, case: Case) -> str:
-        """A digest of everything that a case says; a case is asked for by each backend, and when it is prepared."""
-        seen = self._named.get(id(case))
-        if seen is not None and seen[0] is case:
-            return seen[1]
-        text = msgspec.json.encode([getattr(case, field) for field in FIELDS])
-        name = hashlib.sha256(self._scope + text).hexdigest()
-        self._named[id(case)] = case, name
-        if len(self._named) > _IN_MEMORY:
-            self._named.popitem(last=False)
-        return name
+        """A digest of everything that a case says."""
+        return hashlib.sha256(self._scope + spelled(case)).hexdigest()
 
     def _get(self, name: str) -> KeptPlan | None:
         found = self._entries.get(name)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from conformance.ops import OPS
-from conformance.suite.case import Case, Export, Optimizer, Raises, Tolerance
+from conformance.suite.case import DESCRIPTIVE, Case, Export, Optimizer, Raises, Tolerance
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 
@@ -20,6 +20,10 @@ CONTENT: dict[str, Any] = {
     "raises": None, "tolerance": {}, "export": Export(), "resets": (), "optimizer": None,
 }  # fmt: skip
 """The fields, beside op, args and shape, that make a case what it is, and the value that is left unsaid."""
+
+
+_FIELDS = ("key", *(field for field in Case.__struct_fields__ if field not in DESCRIPTIVE))
+_SPELLER = msgspec.msgpack.Encoder(order="deterministic")
 
 
 def case_id(stem: str, name: str, labels: Sequence[str] = ()) -> str:
@@ -48,6 +52,25 @@ def key_of(op: str, args: Mapping[str, Any], shape: Sequence[int], fields: Mappi
 def key_of_case(case: Case) -> str:
     """The key that a case ought to have; for cases that are built by hand."""
     return key_of(case.op, case.args, case.shape, {name: getattr(case, name) for name in CONTENT})
+
+
+_SPELLED: dict[int, tuple[Case, bytes]] = {}
+_SPELLED_LIMIT = 256  # more than a worker has in hand
+
+
+def spelled(case: Case) -> bytes:
+    """Everything that a case says but for what only describes it: what to keep things under that follow from it.
+
+    The key of a case is short, and one that is built by hand may bear any.
+    """
+    found = _SPELLED.get(id(case))
+    if found is not None and found[0] is case:
+        return found[1]
+    text = _SPELLER.encode([getattr(case, field) for field in _FIELDS])
+    if len(_SPELLED) >= _SPELLED_LIMIT:
+        _SPELLED.clear()
+    _SPELLED[id(case)] = case, text
+    return text
 
 
 def digest_of(keys: Iterable[str]) -> str:

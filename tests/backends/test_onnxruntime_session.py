@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper
 
-from conformance.backends.onnxruntime_session import load_model, run_model
+from conformance.backends.onnxruntime_session import Sessions, load_bytes, load_model, run_model
 from conformance.backends.tensors import BFLOAT16
 
 TYPES = {
@@ -54,3 +57,26 @@ def test_an_output_outlives_its_session_and_its_input():
 def test_a_malformed_model_is_refused_by_the_checker():
     with pytest.raises(onnx.checker.ValidationError, match="NoSuchOperator"):
         load_model(_identity("float32", (3,), op="NoSuchOperator"))
+
+
+def _alive() -> int:
+    kind = onnxruntime.InferenceSession
+    return sum(1 for each in gc.get_objects() if issubclass(type(each), kind))
+
+
+def test_of_a_session_that_the_runtime_refused_nothing_is_left_while_its_exception_lives():
+    before = _alive()
+    with pytest.raises(Exception, match="NoSuchOperator") as raised:
+        load_bytes(_identity("float32", (3,), op="NoSuchOperator").SerializeToString())
+    assert raised.value is not None
+    assert _alive() == before
+
+
+def test_sessions_that_are_closed_are_gone():
+    before, sessions = _alive(), Sessions()
+    for size in (2, 3):
+        sessions.of(_identity("float32", (size,)).SerializeToString())
+    assert _alive() == before + 2
+    sessions.close()
+    assert _alive() == before
+    assert sessions.of(_identity("float32", (2,)).SerializeToString()).takes == ("x",)

@@ -5,9 +5,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
-from conformance.suite.identity import digest_of, key_of_case
+from conformance.suite import identity
+from conformance.suite.identity import digest_of, key_of_case, spelled
 
 BASE = "shape: [2, 3, 4, 5]"
 
@@ -75,3 +77,23 @@ def _paths() -> dict[str, str]:
 
 def test_the_digest_names_a_set() -> None:
     assert digest_of(["a", "b"]) == digest_of(["b", "a"]) != digest_of(["a"])
+
+
+def test_what_a_case_says_is_spelled_alike_for_equal_cases_and_apart_for_others(load: Callable[..., Any]) -> None:
+    text = "cases:\n  - {id: a, shape: [2, 3, 4, 5], args: {eps: 1e-3}}\n"
+    (case,), (alike,) = load(text).cases, load("\n" + text.replace("id: a", "id: b")).cases
+    assert spelled(case) == spelled(alike) == spelled(case)
+    turned = msgspec.structs.replace(case, args=dict(reversed(case.args.items())))
+    assert spelled(turned) == spelled(case)
+    described = {"id", "about", "group", "marks", "divergences", "origin"}
+    other = {"key": "0" * 12, "op": "BatchNorm1d", "args": {}, "shape": (1,), "dtype": "float16", "seed": 5}
+    for field, value in other.items():
+        assert field not in described
+        assert spelled(msgspec.structs.replace(case, **{field: value})) != spelled(case)
+
+
+def test_spelling_many_cases_keeps_few_in_memory(load: Callable[..., Any]) -> None:
+    (case,) = load("cases: [{id: a, shape: [2, 3, 4, 5]}]\n").cases
+    found = {spelled(msgspec.structs.replace(case, seed=seed)) for seed in range(2 * identity._SPELLED_LIMIT)}
+    assert len(found) == 2 * identity._SPELLED_LIMIT
+    assert len(identity._SPELLED) <= identity._SPELLED_LIMIT
