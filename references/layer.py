@@ -1,4 +1,4 @@
-r"""What layers without statistics and without buffers have in common, and the error of a sum of products.
+r"""What layers without buffers have in common, and the error of a sum of products.
 
 A sum of n products, in any order and with or without fused multiply-adds, is off by at most
 

@@ -20,21 +20,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from references.expected import Expected, Mode, Quantity
+from references.expected import Mode, Quantity
+from references.layer import Layer
 from references.rounding import STORAGE, Precision
 
 Array = NDArray[Any]
 
 
-class LocalResponseNorm:
+class LocalResponseNorm(Layer):
     """x: (N, C, *spatial) and y alike; no parameters, no buffers."""
 
     def __init__(self, args: Mapping[str, Any], dtype: str, param_dtype: str, precision: Precision) -> None:
-        self.args = args
-        self.dtype = dtype
-        self.param_dtype = param_dtype
-        self.precision = precision
-        self.real = precision.reference.type
+        super().__init__(args, dtype, param_dtype, precision)
         self.size = int(args["size"])
         self.alpha, self.beta, self.k = (self.real(args[name]) for name in ("alpha", "beta", "k"))
 
@@ -71,22 +68,12 @@ class LocalResponseNorm:
 
     # ---- one step --------------------------------------------------------------------------------------------------
 
-    def initial(self, buffers: Mapping[str, Array]) -> dict[str, Quantity]:
-        return {}
+    def terms(self, shape: tuple[int, ...]) -> int:
+        """The channels of a window."""
+        return self.size
 
-    def step(
-        self,
-        x: Array,
-        grad_output: Array,
-        params: Mapping[str, Array],
-        state: Mapping[str, Quantity],
-        mode: Mode,
-    ) -> Expected:
-        """One forward and backward; x, grad_output: (N, C, *spatial)."""
-        with np.errstate(all="ignore"):
-            return self._step(x.astype(self.precision.reference), grad_output.astype(self.precision.reference))
-
-    def _step(self, x: Array, gy: Array) -> Expected:
+    def quantities(self, x: Array, gy: Array, params: Mapping[str, Array], mode: Mode) -> dict[str, Quantity]:
+        """x, gy: (N, C, *spatial)."""
         p = self.precision
         U, t, A = p.U, p.t, p.A(self.size)
         below, above = self.window()
@@ -116,15 +103,10 @@ class LocalResponseNorm:
         dgx = np.abs(gy * a**-beta) * (rho + 3 * U) + factor * (dreached + 4 * U * reached) + U * np.abs(gx)
         dgx = dgx + (np.abs(gy) + 1) * t
         near = self.windowed(unknown.astype(x.dtype), above, below) > 0
-        return Expected(
-            {
-                "output": self._quantity(y, np.where(poisoned, 0, dy), unknown),
-                "grad_input": self._quantity(gx, np.where(np.isnan(gx), 0, dgx), unknown | near),
-            },
-            {},
-            n=self.size,
-            undetermined_slices=float(unknown.mean()) if unknown.size else 0.0,
-        )
+        return {
+            "output": self._quantity(y, np.where(poisoned, 0, dy), unknown),
+            "grad_input": self._quantity(gx, np.where(np.isnan(gx), 0, dgx), unknown | near),
+        }
 
     def _quantity(self, value: Array, scale: Array, unknown: Array) -> Quantity:
         if not unknown.any():
