@@ -55,7 +55,7 @@ class ExportCache:
 
     def get(self, key: str) -> bytes | None:
         """What was put under the key, or None; a damaged file is removed, so that it is made anew."""
-        place = f"{self._folder}{key[:2]}{os.sep}{key}{_SUFFIX}"  # the same as _place, without a path
+        place = self._place(key)
         try:
             data, used = _read(place)
         except OSError:
@@ -63,7 +63,7 @@ class ExportCache:
         payload = data[_HEAD:]
         if data[:_HEAD] != _head(key, payload):
             with suppress(OSError):
-                os.unlink(place)  # noqa: PTH108 - as above
+                os.unlink(place)  # noqa: PTH108 - see _place
             return None
         if abs(time.time() - used) > FRESH:
             with suppress(OSError):
@@ -73,16 +73,20 @@ class ExportCache:
     def put(self, key: str, payload: bytes) -> None:
         """Keep a payload under a key; the latest writer wins, and writers of one key write the same."""
         place = self._place(key)
-        aside = place.with_name(f"{key}.{os.getpid()}-{secrets.token_hex(4)}{_UNFINISHED}")
+        aside = f"{place.removesuffix(_SUFFIX)}.{os.getpid()}-{secrets.token_hex(4)}{_UNFINISHED}"
+        data = _head(key, payload) + payload
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
             try:
-                aside.write_bytes(_head(key, payload) + payload)
-                aside.replace(place)
-            except BaseException:
-                aside.unlink(missing_ok=True)
+                _write(aside, data)
+            except FileNotFoundError:  # the first of its folder
+                Path(place).parent.mkdir(parents=True, exist_ok=True)
+                _write(aside, data)
+            os.replace(aside, place)  # noqa: PTH105 - see _place
+        except BaseException as error:
+            with suppress(OSError):
+                os.unlink(aside)  # noqa: PTH108 - see _place
+            if not isinstance(error, OSError):
                 raise
-        except OSError:
             return
         self._unseen += len(payload)
         if self._unseen >= self.limit // self._looks:
@@ -123,8 +127,9 @@ class ExportCache:
                     file.parent.rmdir()
         return before
 
-    def _place(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}{_SUFFIX}"
+    def _place(self, key: str) -> str:
+        """Where a key's file is; no Path, which takes as long to make as a small file to read."""
+        return f"{self._folder}{key[:2]}{os.sep}{key}{_SUFFIX}"
 
     def _files(self, suffix: str) -> Iterator[Path]:
         with suppress(OSError):
@@ -140,6 +145,16 @@ def _read(place: str) -> tuple[bytes, float]:
         while len(data) < found.st_size and (more := os.read(descriptor, found.st_size - len(data))):
             data += more
         return data, found.st_mtime
+    finally:
+        os.close(descriptor)
+
+
+def _write(place: str, data: bytes) -> None:
+    """A new file, whole."""
+    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
     finally:
         os.close(descriptor)
 
