@@ -18,7 +18,6 @@ from conformance.engine.schedule import FROM_OUTSIDE, FRUITLESS, Ending, Schedul
 from conformance.engine.worker import Event, StillbornError, Worker
 from conformance.errors import InternalError
 
-AHEAD = 1  # units that a worker is given beside the one that it is at, so that it need not wait for the next
 TICK = 0.25  # seconds between two looks at the limits
 
 
@@ -79,26 +78,29 @@ class Crew:
             self._mourn(death.ending, "before it loaded anything")
 
     def _employ(self) -> None:
-        """Give every idle worker a unit; start a worker while there is more to do than hands."""
-        for ahead in range(1 + AHEAD):
-            for worker in list(self._workers):
-                if not worker.ready or len(worker.units) > ahead:
-                    continue
-                if ahead and self._schedule.waiting < self._size:
-                    break  # what is left goes to those who come first to have nothing to do
-                unit = self._schedule.next_unit()
-                if unit is None:
-                    break
-                if unit.alone and not worker.fresh:
-                    self._schedule.put_back(unit)
-                    if not worker.units:
-                        self._dismiss(worker)  # its replacement, started below, has nothing before it
-                    continue
-                worker.give(unit)
+        """Give every worker a unit, and the next one; start a worker while there is more to do than hands."""
+        for worker in list(self._workers):
+            if worker.ready and not worker.units:
+                self._give(worker)
+        for worker in list(self._workers):
+            # the last units wait for whoever first has nothing to do
+            if worker.ready and len(worker.units) == 1 and self._schedule.waiting >= self._size:
+                self._give(worker)
         starting = sum(not worker.ready for worker in self._workers)
         while len(self._workers) < self._size and starting < self._schedule.waiting:
             self._start()
             starting += 1
+
+    def _give(self, worker: Worker) -> None:
+        unit = self._schedule.next_unit()
+        if unit is None:
+            return
+        if not unit.alone or worker.fresh:
+            worker.give(unit)
+            return
+        self._schedule.put_back(unit)
+        if not worker.units:
+            self._dismiss(worker)  # its replacement has nothing before it
 
     def _dismiss(self, worker: Worker) -> None:
         self._workers.remove(worker)
