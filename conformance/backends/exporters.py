@@ -18,8 +18,6 @@ import torch
 from conformance.backends.canonical import canonical
 from conformance.backends.form import PLAIN, Form
 
-_REGISTRIES: dict[tuple[Any, ...], Any] = {}
-
 #: (module in the mode of the step, example input, form) -> model; may raise anything
 Exporter = Callable[[torch.nn.Module, torch.Tensor, Form], onnx.ModelProto]
 
@@ -79,31 +77,6 @@ def optimised(model: onnx.ModelProto) -> onnx.ModelProto:
         program.optimize()
     made: onnx.ModelProto = program.model_proto
     return made
-
-
-@contextmanager
-def one_registry() -> Iterator[None]:
-    """The exporter reads its translations of operators anew in every call, for the larger part of a small call's time.
-
-    They depend on the version of the operators alone, so that one table for each version will do.  A torch that keeps
-    them elsewhere is left alone.
-    """
-    try:
-        from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-        make = ONNXRegistry.from_torchlib
-    except (ImportError, AttributeError):
-        yield
-        return
-
-    def kept(*arguments: Any, **named: Any) -> Any:
-        key = (*arguments, *sorted(named.items()))
-        if key not in _REGISTRIES:
-            _REGISTRIES[key] = make(*arguments, **named)
-        return _REGISTRIES[key]
-
-    with patch.object(ONNXRegistry, "from_torchlib", staticmethod(kept)):
-        yield
 
 
 @contextmanager

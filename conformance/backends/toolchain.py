@@ -12,8 +12,8 @@ from pathlib import Path
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy", "ml_dtypes")
 #: the modules beside this one that decide a graph or the state that it holds; a test follows what they import
 EXPORTING = (
-    "arrays", "batch_export", "canonical", "cumulative", "dynamic_axes", "exporters", "form", "models", "modules",
-    "planned", "planning", "plans", "reasons", "state", "step_decompositions", "step_graph", "step_phases",
+    "arrays", "batch_export", "call_costs", "canonical", "cumulative", "dynamic_axes", "exporters", "form", "models",
+    "modules", "planned", "planning", "plans", "reasons", "state", "step_decompositions", "step_graph", "step_phases",
     "step_trace", "tensors", "toolchain", "training",
 )  # fmt: skip
 
