@@ -1,8 +1,7 @@
 """Inputs of small cases, kept on disk between runs: to read them takes a fifth of the time of making them.
 
 They stand under a digest of the whole case and of every line of source that makes them, so that what is read back is
-what would be made, bit for bit.  The storage is that of the exports: a damaged file is thrown away, writers do not
-hinder each other, the least recently used go first.
+what would be made, bit for bit.  How they are kept: see pack_cache.
 """
 
 from __future__ import annotations
@@ -21,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conformance import __version__
-from conformance.backends.export_cache import ExportCache, standard_cache
+from conformance.backends.export_cache import standard_cache
 from conformance.cache_folder import INPUTS_LIMIT, inputs_folder
 from conformance.inputs import Inputs, StepInputs, make_inputs
 from conformance.inputs.own import claimed
+from conformance.pack_cache import PackCache
 from conformance.suite.case import Case
 from conformance.suite.identity import spelled
 from references.rounding import STORAGE
@@ -62,7 +62,7 @@ _DECODER = msgspec.msgpack.Decoder(_Kept)
 class KeptInputs:
     """``make_inputs``, which reads what it made before."""
 
-    def __init__(self, store: ExportCache) -> None:
+    def __init__(self, store: PackCache) -> None:
         self._store = store
 
     def __call__(self, case: Case) -> Inputs:
@@ -84,7 +84,7 @@ class KeptInputs:
 
 def standard_inputs() -> KeptInputs | None:
     """Those of this machine; None where caches are switched off."""
-    return None if standard_cache() is None else KeptInputs(ExportCache(inputs_folder(), INPUTS_LIMIT))
+    return None if standard_cache() is None else KeptInputs(PackCache(inputs_folder(), INPUTS_LIMIT))
 
 
 def _arrays(inputs: Inputs) -> Iterator[Array]:

@@ -1,8 +1,7 @@
 """What references said, kept on disk between runs; a result that is read back is that which was computed, bit for bit.
 
 A result stands under a digest of everything that it depends on: the source of the references and of what composes
-them, the case, the very bits of its inputs, precision class, variant and versions.  The storage of the exports does
-the rest: a damaged file is thrown away, writers do not hinder each other, the least recently used results go first.
+them, the case, the very bits of its inputs, precision class, variant and versions.  How it is kept: see pack_cache.
 
 Nobody is told of a failure from a kept result: see ``engine.tools``.
 """
@@ -25,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conformance import __version__
-from conformance.backends.export_cache import ExportCache, standard_cache
+from conformance.backends.export_cache import standard_cache
 from conformance.cache_folder import REFERENCES_LIMIT, references_folder
 from conformance.inputs import Inputs
 from conformance.ops import OPS
+from conformance.pack_cache import PackCache
 from conformance.suite.case import DESCRIPTIVE, Case
 from conformance.suite.identity import CONTENT
 from references.expected import Expected, Quantity
@@ -38,9 +38,6 @@ Array = NDArray[Any]
 
 FORM = 1  # of what is written; another number makes everything anew
 SMALL = 1 << 11  # elements of an input; of a larger one the arrays take about as long to read as to compute
-LOOKS = (
-    8  # as of the exports; entries are many and small, and looking through a folder of thirty thousand takes a while
-)
 #: what the references say is decided by these, too
 _DECIDING = ("composition.py", "reference.py", "judge/expectation.py", "judge/end_to_end.py", "inputs/bits.py", "ops")
 _DECIDES = tuple(name for name in ("op", "args", "shape", *CONTENT) if name not in DESCRIPTIVE)
@@ -72,7 +69,7 @@ _STEPS = msgspec.msgpack.Decoder(tuple[_Step, ...])
 class KeptReferences:
     """Expected steps by everything that decides them."""
 
-    def __init__(self, store: ExportCache) -> None:
+    def __init__(self, store: PackCache) -> None:
         self._store = store
 
     def key(self, case: Case, inputs: Inputs, label: Class, variant: str) -> str | None:
@@ -99,7 +96,7 @@ def standard_references() -> KeptReferences | None:
     """Those of this machine; None where caches are switched off."""
     if standard_cache() is None:
         return None
-    return KeptReferences(ExportCache(references_folder(), REFERENCES_LIMIT, LOOKS))
+    return KeptReferences(PackCache(references_folder(), REFERENCES_LIMIT))
 
 
 def _ours(op: str, variant: str) -> bool:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from conformance import reference_cache
-from conformance.backends.export_cache import ExportCache
 from conformance.engine import tools
 from conformance.inputs import make_inputs
 from conformance.judge import Expectation
 from conformance.observation import Observation, StepObservation
+from conformance.pack_cache import PackCache
 from conformance.reference_cache import KeptReferences, decoded, encoded
 from references.rounding import STORAGE
 
@@ -32,7 +32,7 @@ CASES = (
 
 @pytest.fixture
 def memory(tmp_path):
-    return KeptReferences(ExportCache(tmp_path / "references"))
+    return KeptReferences(PackCache(tmp_path / "references", 1 << 30))
 
 
 @pytest.fixture
@@ -129,24 +129,18 @@ def test_large_cases_and_references_of_others_are_not_kept(case_of, memory, case
     assert memory.key(case, inputs, "A", "") is None
 
 
-def kept_file(folder):
-    (file,) = folder.rglob("*.export")
-    return file
-
-
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-9], lambda data: data[:-9] + b"\x01" + data[-8:], lambda _: b""]
 )
 def test_a_damaged_entry_is_computed_anew_and_kept_again(tmp_path, memory, case, damage):
     inputs = make_inputs(case)
     computed = Expectation(case, inputs, memory).steps()
-    file = kept_file(tmp_path)
-    whole = file.read_bytes()
-    file.write_bytes(damage(whole))
-    again = Expectation(case, inputs, memory)
-    same(computed, again.steps())
-    assert not again.remembered
-    assert kept_file(tmp_path).read_bytes() == whole
+    (file,) = tmp_path.rglob("*.pack")
+    file.write_bytes(damage(file.read_bytes()))
+    for remembered in (False, True):
+        again = Expectation(case, inputs, memory)
+        same(computed, again.steps())
+        assert again.remembered == remembered
 
 
 def right(case, inputs, *, wrong_by=0.0):
@@ -207,11 +201,11 @@ def test_several_processes_may_keep_the_same_results_at_once(tmp_path, case):
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from conformance.backends.export_cache import ExportCache
+from conformance.pack_cache import PackCache
 from conformance.reference_cache import KeptReferences
 from references.expected import Expected, Quantity
 import numpy as np
-memory = KeptReferences(ExportCache(Path(sys.argv[2])))
+memory = KeptReferences(PackCache(Path(sys.argv[2]), 1 << 30))
 steps = [Expected({"output": Quantity(np.arange(50.0), np.ones(50), "float32")}, {}, n=3)]
 for round_ in range(200):
     memory.put("ab" * 32, steps)
@@ -224,4 +218,3 @@ for round_ in range(200):
         for _ in range(3)
     ]
     assert [process.communicate(timeout=60)[1] for process in processes] == ["", "", ""]
-    assert not list(tmp_path.rglob("*.unfinished"))

@@ -6,6 +6,7 @@ import click
 
 from conformance.backends.export_cache import Contents, ExportCache, exports_folder
 from conformance.cache_folder import INPUTS_LIMIT, REFERENCES_LIMIT, inputs_folder, references_folder
+from conformance.pack_cache import PackCache
 
 HELP = """The exports, results of references and inputs that are kept between runs.
 
@@ -21,12 +22,12 @@ Examples:
 MIB = 2**20
 
 
-def _caches() -> tuple[tuple[str, ExportCache], ...]:
+def _caches() -> tuple[tuple[str, ExportCache | PackCache], ...]:
     """What one entry is called, and where entries are."""
     return (
         ("export", ExportCache(exports_folder())),
-        ("reference result", ExportCache(references_folder(), REFERENCES_LIMIT)),
-        ("set of inputs", ExportCache(inputs_folder(), INPUTS_LIMIT)),
+        ("reference result", PackCache(references_folder(), REFERENCES_LIMIT)),
+        ("set of inputs", PackCache(inputs_folder(), INPUTS_LIMIT)),
     )
 
 

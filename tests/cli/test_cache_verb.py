@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conformance.backends.export_cache import ExportCache
+from conformance.pack_cache import PackCache
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_an_unknown_verb_of_the_cache_is_a_usage_error(call, cache):
 
 
 def test_results_of_references_are_counted_and_cleared_too(call, cache):
-    kept = ExportCache(cache.folder.parent / "references")
+    kept = PackCache(cache.folder.parent / "references", 1 << 30)
     kept.put("ab" * 32, bytes(2**20))
     assert "1 reference result, 1.0 MiB" in call("cache", "info").out
     assert "removed 1 reference result, 1.0 MiB" in call("cache", "clear").out
@@ -51,7 +52,7 @@ def test_results_of_references_are_counted_and_cleared_too(call, cache):
 
 
 def test_inputs_are_counted_and_cleared_too(call, cache):
-    kept = ExportCache(cache.folder.parent / "inputs")
+    kept = PackCache(cache.folder.parent / "inputs", 1 << 28)
     assert "0 sets of inputs, 0.0 MiB" in call("cache", "info").out
     kept.put("ab" * 32, bytes(2**20))
     assert "1 set of inputs, 1.0 MiB" in call("cache", "info").out
