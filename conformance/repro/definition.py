@@ -14,6 +14,7 @@ import numpy as np
 
 from conformance.judge.allowance import allowance
 from conformance.judge.expectation import Expectation
+from conformance.observation import Observation
 from conformance.ops import OPS
 from conformance.reference import build_reference
 from conformance.repro import layers
@@ -21,6 +22,7 @@ from conformance.repro.block import Block, joined
 from conformance.repro.fault import Fault
 from conformance.repro.given import run_block, spread, state_of, unfolded, variable
 from conformance.repro.sources import SOURCES
+from conformance.repro.update import known_before, updated
 from conformance.suite.case import Case
 from references.expected import Quantity
 from references.fold import Fold
@@ -29,35 +31,36 @@ from references.fold import Fold
 Writer = Callable[[Fault], Block | None]
 
 
-def expected_quantity(fault: Fault) -> Quantity:
-    """What the reference says, by which the fault was found."""
+def expected_quantity(fault: Fault) -> tuple[Quantity, Observation | None]:
+    """What the reference says, by which the fault was found; and the run, where that depends on it."""
     case, expectation = fault.case, Expectation(fault.case, fault.inputs)
-    plain = OPS[case.op].judged == "reference" and case.optimizer is None
-    steps = expectation.steps() if plain else expectation.steps_for(fault.backend.run(case, fault.inputs))
-    return steps[fault.last].quantities[fault.quantity]
+    if OPS[case.op].judged == "reference" and case.optimizer is None:
+        return expectation.steps()[fault.last].quantities[fault.quantity], None
+    seen = fault.backend.run(case, fault.inputs)
+    return expectation.steps_for(seen)[fault.last].quantities[fault.quantity], seen
 
 
 def definition_block(fault: Fault, given: Block) -> Block:
     """What makes ``expected``; an array by the formula, or one number."""
     assert fault.figure is not None
-    quantity = expected_quantity(fault)
+    quantity, seen = expected_quantity(fault)
     index = fault.figure.index
     if OPS[fault.case.op].judged == "law" and fault.quantity in ("output", "grad_input"):
         return _kept(fault)
     writer = _WRITERS.get(OPS[fault.case.op].family)
     determined = quantity.undetermined is None or not bool(quantity.undetermined[index])
-    if writer is not None and determined and fault.case.optimizer is None and not fault.case.resets:
-        block = writer(fault)
-        if block is not None and _gives(given + block, quantity, index):
+    if writer is not None and determined:
+        block = writer(fault) if fault.case.optimizer is None else updated(fault, writer)
+        if block is not None and _gives(given + block, quantity, index, known_before(fault, seen)):
             return block
     return _number(fault, quantity)
 
 
-def _gives(block: Block, quantity: Quantity, index: tuple[int, ...]) -> bool:
+def _gives(block: Block, quantity: Quantity, index: tuple[int, ...], known: dict[str, Any]) -> bool:
     """Whether the formula gives the reference's number, as far as the allowed error can tell."""
     value = quantity.value[index]
     try:
-        found = np.asarray(run_block(block)["expected"])
+        found = np.asarray(run_block(block, known)["expected"])
     except Exception:  # noqa: BLE001 - a formula that cannot be evaluated here says nothing
         return False
     if found.shape != quantity.value.shape:
@@ -153,16 +156,22 @@ def _normalisation(fault: Fault) -> Block | None:
     reference: Any = build_reference(case)
     constant = not fault.training and bool(OPS[case.op].buffers(case.args))
     block = Block(lines=[f"# {SOURCES[OPS[case.op].family]}"])
+    current = "x, gy" if fault.wants_gradient else "x"
+    if case.dtype == "float64":
+        block.add(_wide(fault))
+    if quantity == "buffer.num_batches_tracked":
+        start = "num_batches_tracked" if quantity.removeprefix("buffer.") in state_of(fault) else "0"
+        counted = len(fault.history) + fault.training if OPS[case.op].family == "batch_norm" else 0
+        remark = "one more with each training step" if counted else "as it was"
+        block.add(f"expected = np.array({start} + {counted})  # {remark}")
+        return block
     if constant or quantity.startswith("buffer."):
         block += _moved(fault, at)
         if quantity.startswith("buffer."):
             block.add(f"expected = {quantity.removeprefix('buffer.')}")
             return block
-    current = "x, gy" if fault.wants_gradient else "x"
     if fault.history:
         block.add(f"{current} = batches[-1]")
-    if case.dtype == "float64":
-        block.add(f"{current} = " + ", ".join(f"{name}.astype(np.longdouble)" for name in current.split(", ")))
     if constant:
         channel = ", ".join("-1" if axis in at.fold.parameter_axes else "1" for axis in range(len(case.shape)))
         block.add(f"m, v = (t.reshape({channel}) for t in (running_mean, running_var))")
@@ -170,11 +179,21 @@ def _normalisation(fault: Fault) -> Block | None:
         block.add(*_statistics(at, at.seen("x")))
     subtracts = at.centred or constant
     block.add(f"s = 1 / np.sqrt(v + {reference.eps!r})")
-    x = at.seen("x")
-    block.add(f"xh = {at.back(f's * ({x} - m)' if subtracts else f's * {x}')}")
     lines = _quantity_lines(fault, at, constant=constant)
+    if any("xh" in line for line in lines):
+        x = at.seen("x")
+        block.add(f"xh = {at.back(f's * ({x} - m)' if subtracts else f's * {x}')}")
     block.add(*lines)
     return block if lines else None
+
+
+def _wide(fault: Fault) -> str:
+    """The batches in extended precision: float64 is what is tested."""
+    if not fault.history:
+        names = ("x", "gy") if fault.wants_gradient else ("x",)
+        return f"{', '.join(names)} = " + ", ".join(f"{name}.astype(np.longdouble)" for name in names)
+    each = "[a.astype(np.longdouble) for a in each]" if fault.wants_gradient else "each.astype(np.longdouble)"
+    return f"batches = [{each} for each in batches]"
 
 
 def _statistics(at: _Geometry, x: str) -> list[str]:
@@ -223,17 +242,13 @@ def _moved(fault: Fault, at: _Geometry) -> Block:
     includes_last = fault.quantity.startswith("buffer.") and fault.training
     if not fault.history and not includes_last:
         return block
-    n = at.fold.elements
-    samples = at.fold.slices // channels
-    per_channel = "ravel()" if samples == 1 else f"reshape({samples}, {channels}).mean(0)"
     average = case.args["momentum"] is None
     mu = "mu" if average or exact else repr(float(case.args["momentum"]))
-    x = "x.astype(np.longdouble)" if exact else "x"
+    per_channel = ".mean(0)" if len(case.shape) - len(at.axes) == 2 else ""
     body = ["count += 1", "mu = np.longdouble(1) / count"] if average else []
     body += [
-        *_statistics(at, x),
-        f"running_mean = (1 - {mu}) * running_mean + {mu} * m.{per_channel}",
-        f"running_var = (1 - {mu}) * running_var + {mu} * v.{per_channel} * {n} / {n - 1}",
+        f"running_mean = (1 - {mu}) * running_mean + {mu} * x.mean({at.axes}){per_channel}",
+        f"running_var = (1 - {mu}) * running_var + {mu} * x.var({at.axes}, ddof=1){per_channel}",
     ]
     if exact and not average:
         block.add(f"mu = np.longdouble({float(case.args['momentum'])!r})")

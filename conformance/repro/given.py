@@ -42,16 +42,19 @@ _GENERATOR = """def words(name, shape, lane=0):  # SplitMix64 of a key and a cou
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
         z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
     return z.reshape(shape)
-def uniform(name, *shape, lane=0):
-    return (words(name, shape, lane) >> np.uint64(11)) * 2.0**-53 + 2.0**-54
+def uniform(name, *shape, lane=0): return (words(name, shape, lane) >> np.uint64(11)) * 2.0**-53 + 2.0**-54
 def normal(name, *shape):  # nearly: the sum of twelve uniforms of 16 bits
-    word = [words(name, shape, lane) for lane in range(3)]
-    total = sum(each >> np.uint64(at) & np.uint64(0xFFFF) for each in word for at in (0, 16, 32, 48))
+    drawn = [words(name, shape, lane) for lane in range(3)]
+    total = sum(each >> np.uint64(at) & np.uint64(0xFFFF) for each in drawn for at in (0, 16, 32, 48))
     return (total + 5.5 + uniform(name, *shape, lane=3)) * 2.0**-16 - 6.0"""
 
 _SCALE = ['u = uniform(f"{step}/scale", S, 1)', "scale = 0.3 + 5.7 * u * u"]
 _CENTRE = ['centre = 4.0 * uniform(f"{step}/centre", S, 1) - 2.0']
-_SCALED = [*_SCALE, *_CENTRE, "x = scale * (z + centre)"]
+_BOTH = [
+    'u, c = uniform(f"{step}/scale", S, 1), uniform(f"{step}/centre", S, 1)',
+    "scale, centre = 0.3 + 5.7 * u * u, 4.0 * c - 2.0",
+]
+_SCALED = [*_BOTH, "x = scale * (z + centre)"]
 
 
 class Unknown(Exception):  # noqa: N818 - caught where the bytes are packed in the place of the generator
@@ -262,11 +265,11 @@ def _family(case: Case, fold: Fold) -> list[str]:
             f'variance = (0.25 + 3.75 * uniform(f"{{step}}/variance", S, 1)) * {eps!r}',
             "x = np.sqrt(variance) * (z + 0.7)",
         ],
-        "f4-tail": [*_SCALE, *_CENTRE, "tail = z + centre", "tail[:, 0], tail[:, -1] = -4.0, 5.0", "x = scale * tail"],
+        "f4-tail": [*_BOTH, "tail = z + centre", "tail[:, 0], tail[:, -1] = -4.0, 5.0", "x = scale * tail"],
         "f6-long-positive": [*_SCALE, "x = scale * (z + 3.0)"],
         "f8-f16-range": ["x = 300.0 * z"],
         "f9-ulp-jitter": [f'x = 1.5 + {ulp!r} * (uniform(f"{{step}}/jitter", S, n) < 1 / 24)'],
-        "f10-constant": [*_SCALE, *_CENTRE, "x = np.broadcast_to(scale * (1.0 + centre), (S, n))"],
+        "f10-constant": [*_BOTH, "x = np.broadcast_to(scale * (1.0 + centre), (S, n))"],
         "f10-denormal": [f"x = z * 40.0 * {FORMATS[case.dtype].eta!r}"],
         "f10-heavy-tail": [*_SCALE, "x = scale * z * z * z"],
         "f10-wide-range": [
@@ -277,13 +280,12 @@ def _family(case: Case, fold: Fold) -> list[str]:
         "f10-nan": [*_SCALED, f"x[{special}, n // 2] = np.nan"],
         "f10-inf": [*_SCALED, f"x[{special}, n // 2] = np.inf"],
         "f11-large-n": [
-            *_SCALE,
-            *_CENTRE,
+            *_BOTH,
             "ends = z + centre",
             "ends[:, 0] = ends[:, -1] = math.sqrt(n)",
             "x = scale * ends",
         ],
-        "f12-buffers": [*_SCALE, *_CENTRE, f"scale[{special}] = {sqrt(eps)!r}", "x = scale * (z + centre)"],
+        "f12-buffers": [*_BOTH, f"scale[{special}] = {sqrt(eps)!r}", "x = scale * (z + centre)"],
     }
     if case.data not in table:
         raise Unknown(case.data)
@@ -320,18 +322,25 @@ def _generated_state(case: Case, name: str, shape: tuple[int, ...]) -> list[str]
 
 def _packed(fault: Fault) -> Block:
     block = Block(imports={"import base64", "import zlib"})
-    block.add(*(line for line in _head(fault).lines if "import" not in line))
-    block.imports |= _head(fault).imports
+    block += _head(fault)
     block.add(*_state(fault, generate=False))
+    steps = [fault.inputs.steps[number] for number in _steps(fault)]
+    given = [[step.x, step.grad_output] if fault.wants_gradient else [step.x] for step in steps]
+    own = ("x", "gy") if fault.wants_gradient else ("x",)
+    first = given[0][0]
+    if len({array.shape for each in given for array in each}) == 1 and first.size and first.dtype.kind not in "iu":
+        flat = np.stack([np.stack(each) if fault.wants_gradient else each[0] for each in given])
+        name = "batches" if fault.history else ", ".join(own)
+        block.add(*_bytes(name, flat if fault.history else flat[0], fault.case.dtype))
+        return block
     names = []
-    for place, step in enumerate(fault.inputs.steps[number] for number in _steps(fault)):
+    for place, arrays in enumerate(given):
         suffix = f"_{place}" if fault.history else ""
-        block.add(*_bytes(f"x{suffix}", step.x, fault.case.dtype))
-        if fault.wants_gradient:
-            block.add(*_bytes(f"gy{suffix}", step.grad_output, fault.case.dtype))
-        names.append(f"(x{suffix}, gy{suffix})" if fault.wants_gradient else f"x{suffix}")
+        for name, array in zip(own, arrays, strict=True):
+            block.add(*_bytes(f"{name}{suffix}", array, fault.case.dtype))
+        names.append(", ".join(f"{name}{suffix}" for name in own))
     if fault.history:
-        block.add(f"batches = [{', '.join(names)}]")
+        block.add(f"batches = [{', '.join(f'({each})' if fault.wants_gradient else each for each in names)}]")
     return block
 
 
@@ -342,9 +351,8 @@ def _bytes(name: str, array: Array, dtype: str) -> list[str]:
         return [f"{name} = np.zeros(({shape},))"]
     if array.dtype.kind in "iu":
         return folded(f"{name} = np.array({array.reshape(-1).tolist()}).reshape({shape})")
-    wide = array.astype(np.float64 if dtype == "float64" else np.float32)
-    text = base64.b64encode(zlib.compress(wide.tobytes(), 9)).decode()
-    code = "<f8" if dtype == "float64" else "<f4"
+    code = {"float64": "<f8", "float16": "<f2"}.get(dtype, "<f4")
+    text = base64.b64encode(zlib.compress(array.astype(code).tobytes(), 9)).decode()
     return [
         f'{name} = np.frombuffer(zlib.decompress(base64.b64decode("{text}")), "{code}").astype(float).reshape({shape})'
     ]
@@ -353,9 +361,9 @@ def _bytes(name: str, array: Array, dtype: str) -> list[str]:
 # ---- checked ---------------------------------------------------------------------------------------------------------
 
 
-def run_block(block: Block) -> dict[str, Any]:
-    """The variables that a block of a script makes."""
-    made: dict[str, Any] = {}
+def run_block(block: Block, known: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The variables that a block of a script makes, from those that are known."""
+    made: dict[str, Any] = dict(known or {})
     text = "\n".join(["import numpy as np", *sorted(block.imports), block.text])
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of means of nothing, where there is nothing

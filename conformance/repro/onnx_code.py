@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from conformance.backends.dynamic_axes import dynamic_axes, example_shape
 from conformance.backends.seeds import draws, seed_of
-from conformance.ops import OPS
 from conformance.repro import torch_code
 from conformance.repro.block import Block
 from conformance.repro.fault import Fault
 from conformance.repro.given import state_of, variable
+from conformance.repro.runtime_code import SESSION, session_lines, value_functions
 
 _ELEMENT = {"float64": "DOUBLE", "float32": "FLOAT", "float16": "FLOAT16", "bfloat16": "BFLOAT16"}
 _NUMPY = {"float64": "np.float64", "float32": "np.float32", "float16": "np.float16"}
@@ -48,41 +48,6 @@ def export_lines(fault: Fault, exporter: str) -> list[str]:
     ]
 
 
-def session_lines(fault: Fault) -> list[str]:
-    lines = [
-        "options = onnxruntime.SessionOptions()",
-        "options.intra_op_num_threads, options.log_severity_level = 1, 4",
-    ]
-    if fault.case.export.optimisation == "off":
-        lines.append("options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL")
-    return lines
-
-
-_SESSION = 'onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])'
-
-
-def _value_functions() -> list[str]:
-    """bfloat16 has no NumPy type: values go in and come out by their bits."""
-    return [
-        "def value(t):  # a tensor for onnxruntime, bit for bit",
-        "    if t.dtype != torch.bfloat16:",
-        "        return onnxruntime.OrtValue.ortvalue_from_numpy(t.numpy())",
-        "    bits, kind = t.view(torch.int16).numpy().view(np.uint16), onnx.TensorProto.BFLOAT16",
-        "    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, kind)",
-        "",
-        "def tensor(value):",
-        '    if value.data_type() != "tensor(bfloat16)":',
-        "        return torch.from_numpy(value.numpy().copy())",
-        "    raw = ctypes.string_at(value.data_ptr(), 2 * math.prod(value.shape()))",
-        "    return torch.frombuffer(bytearray(raw), dtype=torch.bfloat16).reshape(value.shape())",
-        "",
-    ]
-
-
-def _half(fault: Fault) -> bool:
-    return "bfloat16" in (fault.case.dtype, fault.case.param_dtype)
-
-
 def exported_block(fault: Fault, exporter: str, runtime: str = "onnxruntime") -> Block:
     """``got``: the output of an exported graph, as an array."""
     block = Block(imports={"import torch", "import onnx"})
@@ -110,92 +75,15 @@ def exported_block(fault: Fault, exporter: str, runtime: str = "onnxruntime") ->
     block.imports |= {"import onnxruntime"}
     if draws(fault.case):
         block.add(f"onnxruntime.set_seed({seed_of(fault.case, fault.last)})")
-    block.add(*session_lines(fault), f"session = {_SESSION}")
+    block.add(*session_lines(fault), f"session = {SESSION}")
     name = "session.get_inputs()[0].name"
     if fault.case.dtype == "bfloat16":
         block.imports |= {"import ctypes", "import math", "import onnx"}
-        block.lines[:0] = _value_functions()
+        block.lines[:0] = value_functions()
         block.add(f"y = tensor(session.run_with_ort_values(None, {{{name}: value(t)}})[0])", "got = y.double().numpy()")
     else:
         block.add(f"y = session.run(None, {{{name}: t.numpy()}})[0]", "got = y.astype(float)")
     return block
-
-
-def step_block(fault: Fault) -> Block:
-    """``got``: a quantity of a whole exported step, forward, gradients and buffers after it."""
-    case = fault.case
-    block = Block(imports={"import torch", "import onnxruntime"})
-    block.imports |= {
-        "from torch.func import functional_call, functionalize, vjp",
-        "from torch.fx.experimental.proxy_tensor import make_fx",
-    }
-    if _half(fault):
-        block.imports |= {"import ctypes", "import math", "import onnx"}
-        block.add(*_value_functions())
-    block.add(
-        "params, buffers = dict(layer.named_parameters()), dict(layer.named_buffers())",
-        "def step(x, gy, *state):  # forward, gradients and the buffers after it, as one function",
-        "    given = dict(zip(buffers, state[len(params):]))",
-        "    def forward(x, params):",
-        "        after = {name: t.clone() for name, t in given.items()}",
-        "        return functional_call(layer, params | after, (x,)), after",
-        "    y, back, after = vjp(forward, x, dict(zip(params, state)), has_aux=True)",
-        "    gx, grads = back(gy)",
-        "    return (y, gx, *grads.values(), *after.values())",
-        "",
-    )
-    decompositions = ""
-    if OPS[case.op].buffers(case.args) or OPS[case.op].family in ("batch_norm", "instance_norm"):
-        block.imports |= {"from torch._decomp import get_decompositions"}
-        block.add(
-            'apart = ["native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_functional",',
-            '         "_batch_norm_with_update", "_batch_norm_with_update_functional", "cudnn_batch_norm",',
-            '         "native_batch_norm_backward"]  # else the exporter writes them for inference',
-            "apart = get_decompositions([getattr(torch.ops.aten, n) for n in apart if hasattr(torch.ops.aten, n)])",
-        )
-        decompositions = ", decomposition_table=apart if layer.training else {}"
-    opset = f", opset_version={case.export.opset}" if case.export.opset is not None else ""
-    given = "[value(t) for t in inputs]" if _half(fault) else "[t.numpy() for t in inputs]"
-    run = (
-        "[tensor(v) for v in session.run_with_ort_values(None, dict(zip(names, feed)))]"
-        if _half(fault)
-        else "[torch.from_numpy(a.copy()) for a in session.run(None, dict(zip(names, feed)))]"
-    )
-    block.add(
-        "def ran(*inputs):",
-        "    inputs = [t.detach() for t in inputs]",
-        f'    graph = make_fx(functionalize(step, remove="mutations"){decompositions})(*inputs)',
-        f"    model = torch.onnx.export(graph, tuple(inputs), dynamo=True, verbose=False{opset}).model_proto",
-        *(f"    {line}" for line in session_lines(fault)),
-        f"    session = {_SESSION}",
-        f"    names, feed = [i.name for i in session.get_inputs()], {given}",
-        f"    return {run}",
-        "",
-    )
-    x = torch_code.tensor("x", fault)
-    gy = torch_code.tensor("gy" if fault.wants_gradient else "np.ones_like(x)", fault)
-    block.add("state = [*params.values(), *buffers.values()]")
-    if fault.history:
-        one = "x, gy" if fault.wants_gradient else "x"
-        block.add(
-            "layer.train()",
-            f"for {one} in batches[:-1]:  # the buffers that come out of a step go into the next",
-            f"    made = ran({x}, {gy}, *state)",
-            "    state = [*params.values(), *made[2 + len(params):]]",
-        )
-    block.add(*torch_code.current_lines(fault))
-    block.add(
-        torch_code.mode(fault),
-        f"made = ran({x}, {gy}, *state)",
-        'names = ["output", "grad_input", *(f"grad.{n}" for n in params), *(f"buffer.{n}" for n in buffers)]',
-        f'y = made[names.index("{fault.quantity if fault.figure and fault.kind == "value" else _structural(fault)}")]',
-        "got = y.double().numpy()",
-    )
-    return block
-
-
-def _structural(fault: Fault) -> str:
-    return fault.quantity if fault.quantity not in ("dtype", "shape", "input_modified") else "output"
 
 
 def training_block(fault: Fault) -> Block:
@@ -220,7 +108,7 @@ def training_block(fault: Fault) -> Block:
         '    graph = helper.make_graph([node], "main", [info(n) for n in names], [info(n) for n in outputs])',
         '    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)',
         *(f"    {line}" for line in session_lines(fault)),
-        f"    session = {_SESSION}",
+        f"    session = {SESSION}",
         "    return session.run(None, dict(zip(names, [x, *rest])))",
         "",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import wrap
 
 from conformance import __version__
-from conformance.repro import onnx_code, torch_code
+from conformance.repro import onnx_code, step_code, torch_code
 from conformance.repro.block import WIDTH, Block, joined
 from conformance.repro.call import of_one_call
 from conformance.repro.definition import definition_block
@@ -58,7 +58,7 @@ def got_block(fault: Fault) -> Block:
     if name.startswith("torch"):
         return torch_code.run_block(fault)
     if name == "onnx-step":
-        return onnx_code.step_block(fault)
+        return step_code.step_block(fault)
     if name == "onnx-training":
         return onnx_code.training_block(fault)
     if name == "onnx-reference":
@@ -70,7 +70,10 @@ def _assembled(fault: Fault, *blocks: Block) -> str:
     imports = {"import sys", "import numpy as np"}.union(*(block.imports for block in blocks))
     standard = sorted(each.removeprefix("import ") for each in imports if _standard(each))
     foreign = sorted(each for each in imports if not _standard(each))
-    parts = ['"""' + _docstring(fault) + '"""\n' + "\n".join([f"import {', '.join(standard)}", *foreign])]
+    plain = [each.removeprefix("import ") for each in foreign if each.startswith("import ") and " as " not in each]
+    rest = [each for each in foreign if each.startswith("from ") or " as " in each]
+    head = [f"import {', '.join(standard)}", *rest, *([f"import {', '.join(plain)}"] if plain else [])]
+    parts = ['"""' + _docstring(fault) + '"""\n' + "\n".join(head)]
     parts += [block.text.rstrip() for block in blocks if block.lines]
     return "\n\n".join(parts) + "\n"
 
@@ -135,10 +138,9 @@ def _verdict(fault: Fault) -> Block:
         0, f"INDEX, ALLOWED = {figure.index!r}, {allowed!r}  # the error that rounding may explain there"
     )
     block.add(
-        "error = abs(g - e)",
         f'print(f"{figure.quantity}{{list(INDEX)}} of step {figure.step}: got {{g:.{digits}g}}, "',
-        f'      f"expected {{e:.{digits}g}}, error {{error:.6g}}, allowed {{ALLOWED:.6g}}")',
-        "sys.exit(0 if error <= ALLOWED or (np.isnan(g) and np.isnan(e)) else 1)",
+        f'      f"expected {{e:.{digits}g}}, error {{abs(g - e):.6g}}, allowed {{ALLOWED:.6g}}")',
+        "sys.exit(0 if abs(g - e) <= ALLOWED or (np.isnan(g) and np.isnan(e)) else 1)",
     )
     return block
 

@@ -12,6 +12,7 @@ from conformance.ops import OPS
 from conformance.repro.block import Block
 from conformance.repro.fault import Fault
 from conformance.repro.given import state_of, variable
+from conformance.repro.update import before_lines
 from conformance.suite.case import Layout
 
 
@@ -152,7 +153,7 @@ def step_lines(fault: Fault) -> list[str]:
 def run_block(fault: Fault) -> Block:
     """``got``, an array of the quantity that is off."""
     block = layout_block(fault)
-    block.add(*history_lines(fault), *current_lines(fault), *step_lines(fault))
+    block.add(*history_lines(fault), *current_lines(fault), *before_lines(fault), *step_lines(fault))
     if fault.case.optimizer is not None and fault.training:
         block.add("optimizer.step()")
     block.add(f"got = {array(quantity_of(fault))}")
