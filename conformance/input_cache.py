@@ -23,7 +23,6 @@ from conformance import __version__
 from conformance.backends.export_cache import standard_cache
 from conformance.cache_folder import INPUTS_LIMIT, inputs_folder
 from conformance.inputs import Inputs, StepInputs, make_inputs
-from conformance.inputs.own import claimed
 from conformance.pack_cache import PackCache
 from conformance.suite.case import Case
 from conformance.suite.identity import spelled
@@ -73,7 +72,7 @@ class KeptInputs:
         data = self._store.get(key)
         if data is not None:
             try:
-                return claimed(case, decoded(data))
+                return decoded(data).made_for(case)
             except (msgspec.MsgspecError, KeyError, TypeError, ValueError):  # whole, but not ours
                 pass
         made = make_inputs(case)

@@ -25,7 +25,6 @@ from conformance.backends.state import bind, template
 from conformance.backends.toolchain import not_installed, versions_of
 from conformance.errors import UsageError
 from conformance.inputs import Inputs, make_inputs
-from conformance.inputs.own import are_own
 from conformance.observation import Array, Observation, StepObservation, Unsupported
 from conformance.ops import OPS
 from conformance.suite.case import Case
@@ -163,7 +162,7 @@ class OnnxModule:
         Raises:
             Unsupported: torch, the exporter or the checker of onnx refuses a step, in its own words.
         """
-        own = are_own(case, inputs)
+        own = inputs.are_of(case)
         known = self._runs.steps(case) if own else ()
         for ready in known:
             if ready.refused:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from conformance.inputs import bits, networks
 from conformance.inputs.families import GENERATORS, Draw
-from conformance.inputs.own import claimed
 from conformance.ops import OPS
 from conformance.reference import build_reference
 from conformance.suite.case import Case
@@ -28,13 +27,23 @@ class StepInputs:
     grad_output: Array
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """Everything random about a case, bit for bit the same on every machine and library version."""
 
     params: dict[str, Array]  # in param_dtype
     buffers: dict[str, Array]  # in param_dtype; num_batches_tracked is int64 of shape ()
     steps: tuple[StepInputs, ...]
+    _case: Case | None = field(default=None, init=False, repr=False, compare=False)  # a changed copy is no case's own
+
+    def made_for(self, case: Case) -> Inputs:
+        """These, known from now on as what ``make_inputs`` has for the case."""
+        object.__setattr__(self, "_case", case)
+        return self
+
+    def are_of(self, case: Case) -> bool:
+        """Whether these very inputs were made for this case: what was kept under its key then holds for them."""
+        return self._case is case or self._case == case
 
 
 def make_inputs(case: Case) -> Inputs:
@@ -43,7 +52,7 @@ def make_inputs(case: Case) -> Inputs:
     fold = _fold(case)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         steps = tuple(_step(case, fold, params, number) for number in range(len(case.steps)))
-    return claimed(case, Inputs(params, buffers, steps))
+    return Inputs(params, buffers, steps).made_for(case)
 
 
 def _state(case: Case) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from hashlib import sha256
 
 import ml_dtypes
+import msgspec
 import numpy as np
 import pytest
 
+from conformance.input_cache import KeptInputs
 from conformance.inputs import make_inputs
 from conformance.inputs.make import stored
+from conformance.pack_cache import PackCache
 from conformance.suite.data_families import DATA
 
 FLOATS = ["float64", "float32", "bfloat16", "float16"]
@@ -241,3 +245,13 @@ def test_a_case_that_must_raise_has_inputs_whatever_its_geometry(case_of):
     assert make_inputs(case).steps[0].x.shape == (2, 5, 3)
     scalar = case_of("BatchNorm2d", (), raises=Raises("ValueError", "4D"))
     assert make_inputs(scalar).steps[0].x.shape == ()
+
+
+def test_inputs_know_the_case_that_they_were_made_or_read_for_and_a_changed_copy_knows_none(case_of, tmp_path):
+    case = case_of("LayerNorm", (3, 4))
+    kept = KeptInputs(PackCache(tmp_path, 1 << 20))
+    for inputs in (make_inputs(case), kept(case), kept(case)):
+        assert inputs.are_of(case)
+        assert inputs.are_of(msgspec.structs.replace(case))
+        assert not inputs.are_of(msgspec.structs.replace(case, data="scaled"))
+        assert not dataclasses.replace(inputs, params={}).are_of(case)
