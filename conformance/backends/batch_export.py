@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import onnx
 import torch
 
 from conformance.backends.call_costs import many_together, one_registry
 from conformance.backends.canonical import Parts, canonical
-from conformance.backends.exporters import dynamo_program, named_axes, optimised, with_dynamo
+from conformance.backends.exporters import dynamo_program, open_axes, optimised, with_dynamo
 from conformance.backends.form import PLAIN, Form
 
 Outcome = onnx.ModelProto | Exception
@@ -29,7 +28,7 @@ class Job:
 
     Most modules take ``x`` alone and return one tensor; others take ``more`` after it, or return a tuple of
     ``results`` tensors.  Where the form leaves axes of x open, so are those of the first ``alike`` of the others, which
-    have its shape; whatever else a module takes has fixed sizes.
+    have its shape, or of the first those that are ``following``; whatever else a module takes has fixed sizes.
     """
 
     kind: str
@@ -39,11 +38,7 @@ class Job:
     results: int = 1
     form: Form = PLAIN
     alike: int = 0
-
-    def open_axes(self, name: str) -> list[dict[int, Any] | None]:
-        """For each input, those of its axes whose sizes are left open, if any."""
-        axes = named_axes(self.form, name)
-        return [axes if place <= self.alike else None for place in range(1 + len(self.more))]
+    following: tuple[int, ...] = ()
 
 
 class BrokenParts(Exception):  # noqa: N818 - seen by nobody but this module
@@ -101,6 +96,9 @@ class BatchExport:
         outcomes: dict[int, Outcome] = {}
         by_opset: dict[int | None, dict[int, Job]] = {}  # a call has one opset
         for place, job in enumerate(jobs):
+            if job.form.dynamic and job.more:
+                outcomes[place] = self._alone(job)  # in which order some nodes stand follows from the names of sizes
+                continue
             by_opset.setdefault(job.form.opset, {})[place] = job
         for alike in by_opset.values():
             suspects = {place: job for place, job in alike.items() if job.kind in self._refused}
@@ -132,7 +130,7 @@ class BatchExport:
     def _alone(self, job: Job) -> Outcome:
         try:
             with one_registry():
-                return with_dynamo(job.module, job.x, job.form, job.more, job.alike)
+                return with_dynamo(job.module, job.x, job.form, job.more, job.alike, job.following)
         except Exception as error:  # noqa: BLE001 - the outcome of this job, for its caller to report
             self._refused[job.kind] = error
             return error
@@ -140,7 +138,11 @@ class BatchExport:
 
 def _together(jobs: Sequence[Job]) -> list[onnx.ModelProto]:
     inputs = tuple(tensor for job in jobs for tensor in (job.x, *job.more))
-    axes = [each for place, job in enumerate(jobs) for each in job.open_axes(f"x{place}")]
+    axes = [
+        each
+        for place, job in enumerate(jobs)
+        for each in open_axes(job.form, f"x{place}", len(job.more), job.alike, job.following)
+    ]
     shapes = (tuple(axes),) if any(axes) else None  # SideBySide takes all inputs under one name
     model = dynamo_program(SideBySide(jobs), inputs, opset=jobs[0].form.opset, shapes=shapes, optimise=False)
     # each is optimised by itself: that of many together takes more than linear time

@@ -37,3 +37,16 @@ def distinct_shape(case: Case) -> tuple[int, ...]:
         shape[axis] = next(size for size in count(_SMALLEST) if size not in taken)
         taken.add(shape[axis])
     return tuple(shape)
+
+
+def following_axes(case: Case) -> tuple[int, ...]:
+    """The axes of the output whose sizes follow from open ones of x; none where they are those of x.
+
+    They are found by what the output of two inputs has for its shape.
+    """
+    op, shape, axes = OPS[case.op], distinct_shape(case), dynamic_axes(case)
+    larger = tuple(2 * size + 1 if axis in axes else size for axis, size in enumerate(shape))
+    one, other = op.output_shape(case.args, shape), op.output_shape(case.args, larger)
+    found = tuple(axis for axis, (size, another) in enumerate(zip(one, other, strict=True)) if size != another)
+    same = found == axes and all(one[axis] == shape[axis] and other[axis] == larger[axis] for axis in axes)
+    return () if same else found

@@ -28,19 +28,31 @@ def with_dynamo(
     form: Form = PLAIN,
     more: tuple[torch.Tensor, ...] = (),
     alike: int = 0,
+    following: tuple[int, ...] = (),
 ) -> onnx.ModelProto:
     """What ``torch.onnx.export(dynamo=True)`` makes of the module, with names that do not depend on its history.
 
-    alike: how many of ``more`` have the shape of x, and leave the same axes open.
+    alike, following: see ``open_axes``.
     """
-    axes = named_axes(form, "x")
-    shapes = (axes, *(axes if place < alike else None for place in range(len(more)))) if axes else None
+    axes = open_axes(form, "x", len(more), alike, following)
+    shapes = tuple(axes) if any(axes) else None
     return canonical(dynamo_program(module, (x, *more), opset=form.opset, shapes=shapes))
 
 
-def named_axes(form: Form, name: str) -> dict[int, Any] | None:
-    """The open axes of one input as torch.export wants them; inputs of different names share none."""
-    return {axis: torch.export.Dim(f"{name}_{axis}") for axis in form.dynamic} or None
+def open_axes(
+    form: Form, name: str, others: int, alike: int = 0, following: tuple[int, ...] = ()
+) -> list[dict[int, Any] | None]:
+    """For x and each of so many other inputs, the axes that are left open, as torch.export wants them.
+
+    alike: how many of the others have the shape of x, and leave the same axes open.
+    following: axes of the first of the others whose sizes follow from those of x; how, torch.export finds out.
+    name: inputs of different names share no sizes.
+    """
+    if form.dynamic and following:
+        found = [dict.fromkeys(axes, torch.export.Dim.AUTO) for axes in (form.dynamic, following)]
+        return [*found, *(None for _ in range(others - 1))]
+    named: dict[int, Any] | None = {axis: torch.export.Dim(f"{name}_{axis}") for axis in form.dynamic} or None
+    return [named if place <= alike else None for place in range(1 + others)]
 
 
 def dynamo_program(

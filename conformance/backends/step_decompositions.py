@@ -43,10 +43,7 @@ def convolution_backward(
             size - ((out - 1) * s - 2 * p + r + 1)
             for size, out, s, p, r in zip(x.shape[2:], grad_output.shape[2:], stride, padding, reach, strict=True)
         ]
-        none: Any = None
-        grad_x = _aten.convolution(
-            grad_output, weight, none, list(stride), list(padding), list(dilation), _TRANSPOSED, lost, groups
-        )
+        grad_x = _spread(grad_output, weight, stride, padding, dilation, lost, groups, x.shape[2:])
     if output_mask[1] and not x.shape[0]:
         grad_weight = torch.zeros_like(weight)
     elif output_mask[1]:
@@ -55,6 +52,35 @@ def convolution_backward(
     if output_mask[2] and bias_sizes is not None:
         grad_bias = grad_output.sum((0, 2, 3))
     return grad_x, grad_weight, grad_bias
+
+
+def _spread(
+    image: torch.Tensor,
+    weight: torch.Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    lost: Sequence[int],
+    groups: int,
+    sizes: Sequence[int],
+) -> torch.Tensor:
+    """The transposed convolution whose result has these sizes in space.
+
+    lost: rows and columns that the stride left over, for ATen to add at the end.  Of open sizes the exporter takes no
+    such list, so that there as many zeros as can ever be lost are added, and what is needed is cut out.
+    """
+    none: Any = None
+    sides, steps = list(padding), list(stride)
+    if not any(isinstance(each, torch.SymInt) for each in lost):
+        exact: torch.Tensor = _aten.convolution(
+            image, weight, none, steps, sides, list(dilation), _TRANSPOSED, list(lost), groups
+        )
+        return exact
+    whole = _aten.convolution(image, weight, none, steps, [0, 0], list(dilation), _TRANSPOSED, [0, 0], groups)
+    found: torch.Tensor = _aten.constant_pad_nd(whole, [0, steps[1] - 1, 0, steps[0] - 1])
+    for axis, (side, size) in enumerate(zip(sides, sizes, strict=True), start=2):
+        found = _aten.slice.Tensor(found, axis, side, side + size)
+    return found
 
 
 def _of_weight(
@@ -107,10 +133,21 @@ def avg_pool2d_backward(
     divisor = divisor_override or kernel[0] * kernel[1]
     image = grad_output.reshape(-1, 1, *grad_output.shape[-2:])
     ones = torch.ones(1, 1, *kernel, dtype=x.dtype, device=x.device)
-    none: Any = None
-    spread = _aten.convolution(image, ones, none, steps, sides, [1, 1], _TRANSPOSED, lost, 1)
+    spread = _spread(image, ones, steps, sides, [1, 1], lost, 1, x.shape[-2:])
     found: torch.Tensor = (spread / divisor).reshape(x.shape)
     return found
+
+
+def mul_scalar(x: torch.Tensor, other: float | torch.SymFloat) -> torch.Tensor:
+    """aten::mul.Scalar by a number that follows from open sizes, which the exporter takes for one of Python.
+
+    torch writes the gradient of a group norm so, with one over the number of elements.
+    """
+    if not isinstance(other, torch.SymFloat):
+        known: torch.Tensor = NotImplemented
+        return known
+    product: torch.Tensor = _aten.mul.Tensor(x, _aten.scalar_tensor(other, dtype=x.dtype))
+    return product
 
 
 def _pair(sizes: Sequence[int]) -> list[int]:
@@ -123,3 +160,6 @@ BACKWARD: dict[Any, Callable[..., Any]] = {
     _aten.convolution_backward.default: convolution_backward,
     _aten.avg_pool2d_backward.default: avg_pool2d_backward,
 }
+
+#: where sizes are open
+OPEN: dict[Any, Callable[..., Any]] = {_aten.mul.Scalar: mul_scalar}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,9 @@ import torch
 from torch._decomp import get_decompositions
 from torch.func import functional_call, functionalize, vjp
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 
-from conformance.backends.step_decompositions import BACKWARD
+from conformance.backends.step_decompositions import BACKWARD, OPEN
 
 Tensors = dict[str, torch.Tensor]
 
@@ -95,7 +97,8 @@ def trace_step(
         return (*results, *new.values(), *moved.values())
 
     decompositions = BACKWARD | (_batch_norm_decompositions() if module.training else {})
-    with warnings.catch_warnings():
+    decompositions |= OPEN if dynamic else {}
+    with warnings.catch_warnings(), _LinearInTwoAxes() if dynamic else nullcontext():
         warnings.simplefilter("ignore")
         graph = make_fx(
             functionalize(step, remove="mutations"),
@@ -106,6 +109,19 @@ def trace_step(
     given += [f"momentum.{name}" for name in before]
     results = [f"grad.{name}" for name in params] + [f"buffer.{name}" for name in buffers] + updated
     return StepGraph(graph, ("x", "grad_output", *given), ("output", "grad_input", *results))
+
+
+class _LinearInTwoAxes(TorchFunctionMode):
+    """Linear layers of more than two axes as those of two: of theirs torch writes the sizes into the graph."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if function is torch.nn.functional.linear and args[0].dim() > 2:
+            x, *parameters = args
+            flat = function(x.reshape(-1, x.shape[-1]), *parameters, **(kwargs or {}))
+            return flat.reshape(*x.shape[:-1], flat.shape[-1])
+        return function(*args, **(kwargs or {}))
 
 
 def _batch_norm_decompositions() -> dict[Any, Any]:

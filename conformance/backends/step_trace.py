@@ -10,7 +10,7 @@ from torch.optim.sgd import sgd
 
 from conformance.backends.batch_export import Job
 from conformance.backends.cumulative import make_traceable
-from conformance.backends.dynamic_axes import distinct_shape
+from conformance.backends.dynamic_axes import distinct_shape, following_axes
 from conformance.backends.form import Form
 from conformance.backends.modules import build
 from conformance.backends.planned import form_of
@@ -31,10 +31,13 @@ class Traced:
     inputs: tuple[torch.Tensor, ...]
     form: Form
     kind: str
+    following: tuple[int, ...] = ()  # open axes of the upstream gradient, where they are not those of x
 
     def job(self) -> Job:
         x, *more = self.inputs
-        return Job(self.kind, self.graph.module, x, tuple(more), len(self.graph.results), self.form, alike=1)
+        alike = 0 if self.following else 1
+        results = len(self.graph.results)
+        return Job(self.kind, self.graph.module, x, tuple(more), results, self.form, alike, self.following)
 
 
 def trace(case: Case, phase: Phase) -> Traced:
@@ -55,8 +58,6 @@ def trace(case: Case, phase: Phase) -> Traced:
         ]
         shape = distinct_shape(case) if case.export.dynamic else case.shape
         shapes = shape, op.output_shape(case.args, shape)
-        if case.export.dynamic and len(set(shapes)) > 1:
-            raise Unsupported("a step of open sizes is traced only where the output has the shape of the input")  # noqa: TRY301 - like torch's own refusals
         x, grad_output = (torch.ones(shape, dtype=dtype_of(case.dtype)) for shape in shapes)
         update, again = update_of(case.optimizer if phase.update else None), phase.update == "later"
         graph = trace_step(module, x, grad_output, update, momenta=again, dynamic=case.export.dynamic)
@@ -71,8 +72,10 @@ def trace(case: Case, phase: Phase) -> Traced:
     state = tuple(tensor.detach().clone() for tensor in (*module.parameters(), *module.buffers()))
     if again:
         state += tuple(torch.zeros_like(tensor) for tensor in module.parameters() if tensor.requires_grad)
-    kind = f"{case.op} {phase.mode} {phase.update}"
-    return Traced(graph, (x, grad_output, *state), form_of(case), kind)
+    kind = f"{case.op} {phase.mode} {phase.update}{' open' if case.export.dynamic else ''}"
+    return Traced(
+        graph, (x, grad_output, *state), form_of(case), kind, following_axes(case) if form_of(case).dynamic else ()
+    )
 
 
 def update_of(optimizer: Optimizer | None) -> Update | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.backends.dynamic_axes import distinct_shape, dynamic_axes, example_shape
+from conformance.backends.dynamic_axes import distinct_shape, dynamic_axes, example_shape, following_axes
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,18 @@ def test_sizes_left_open_are_equal_to_no_other(case_of):
     case = case_of("BatchNorm2d", shape=(2, 5, 4, 4))
     assert distinct_shape(case) == (4, 5, 6, 7)
     assert distinct_shape(case_of("LayerNorm", shape=(9, 9, 4))) == (5, 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("op", "args", "axes"),
+    [
+        ("BatchNorm2d", {}, ()),
+        ("Linear", {"out_features": 5}, ()),
+        ("Conv2d", {"kernel_size": 3, "padding": 1}, ()),
+        ("Conv2d", {"kernel_size": 3, "stride": 2}, (0, 2, 3)),
+        ("MaxPool2d", {"kernel_size": 2}, (0, 2, 3)),
+        ("Flatten", {}, (0, 1)),
+    ],
+)
+def test_axes_of_the_output_that_are_not_those_of_the_input_follow_from_them(op, args, axes, case_of):
+    assert following_axes(case_of(op, args=args)) == axes

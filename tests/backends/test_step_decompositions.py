@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from conformance.backends.step_decompositions import avg_pool2d_backward, convolution_backward
+from conformance.backends.step_decompositions import avg_pool2d_backward, convolution_backward, mul_scalar
 
 YES, NO = True, False  # ATen takes arguments by place
 
@@ -57,5 +57,6 @@ def test_what_is_not_taken_is_left_to_the_exporter():
     assert (
         convolution_backward(x, x, weight, None, [1, 1], [1, 1], [1, 1], YES, [0, 0], 1, [True] * 3) is NotImplemented
     )
+    assert mul_scalar(x, 0.5) is NotImplemented
     assert avg_pool2d_backward(x, x, [3], [1], [1], NO, NO, None) is NotImplemented
     assert avg_pool2d_backward(x, x, [3], [2], [0], YES, YES, None) is NotImplemented

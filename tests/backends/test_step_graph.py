@@ -69,3 +69,34 @@ def test_no_batch_norm_of_training_is_left_whole():
 def test_a_step_that_reads_a_number_from_its_state_cannot_be_traced():
     with pytest.raises(RuntimeError, match="get value out of a tracing tensor"):
         trace_step(torch.nn.BatchNorm1d(3, momentum=None).train(), torch.ones(4, 3), torch.ones(4, 3))
+
+
+OPEN = {
+    "linear of three axes": (lambda: torch.nn.Linear(6, 4), (5, 7, 6), (2, 3, 6)),
+    "group": (lambda: torch.nn.GroupNorm(3, 6), (4, 6, 5), (2, 6, 9)),
+    "convolution": (lambda: torch.nn.Conv2d(3, 2, 3, stride=2, padding=1), (4, 3, 6, 7), (2, 3, 9, 8)),
+    "grouped convolution": (lambda: torch.nn.Conv2d(4, 4, (3, 2), stride=3, groups=2), (5, 4, 8, 7), (2, 4, 9, 11)),
+    "average pool": (lambda: torch.nn.AvgPool2d(3, 2, 1), (4, 3, 6, 7), (2, 3, 9, 8)),
+    "average pool of gaps": (lambda: torch.nn.AvgPool2d(2, 3), (4, 3, 6, 7), (2, 3, 10, 8)),
+}
+
+
+@pytest.mark.parametrize("layer", OPEN)
+def test_a_trace_of_open_sizes_computes_the_step_at_others(layer):
+    torch.manual_seed(0)
+    make, shape, other = OPEN[layer]
+    module = make()
+    traced = trace_step(module, torch.ones(shape), torch.ones(module(torch.ones(shape)).shape), dynamic=True)
+    x = torch.randn(other)
+    grad_output = torch.randn(module(x).shape)
+    with torch.no_grad():
+        results = traced.module(x, grad_output, *(tensor.detach().clone() for tensor in module.parameters()))
+    expected = _stepped(module, x, grad_output)
+    for name, got in zip(traced.results, results, strict=True):
+        torch.testing.assert_close(got, expected[name], msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_where_sizes_are_open_no_number_that_follows_from_them_is_multiplied_with():
+    traced = trace_step(torch.nn.GroupNorm(3, 6), torch.ones(4, 6, 5), torch.ones(4, 6, 5), dynamic=True)
+    products = [node for node in traced.module.graph.nodes if "mul.Scalar" in str(node.target)]
+    assert not [node for node in products if isinstance(node.args[1], torch.fx.Node)]
