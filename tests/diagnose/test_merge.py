@@ -130,3 +130,19 @@ def test_ops_and_backends_are_diagnosed_by_themselves(case_of):
 def test_a_run_without_failures_has_no_causes(case_of):
     case = a_case(case_of, 0)
     assert diagnose([passed(case)], [case]).causes == ()
+
+
+def test_a_precision_may_be_left_by_the_few_cases_that_show_an_overflow_of_float16(case_of):
+    half = [a_case(case_of, n, dtype="float16") for n in range(5)]
+    wide = a_case(case_of, 5)
+    inside = [told(case, ["computed-in-storage-format"]) for case in half[:4]]
+    overflown = msgspec.structs.replace(told(half[4]), figures=(msgspec.structs.replace(OVER, got="-inf"),))
+    found = cause([*inside, overflown, passed(wide)], [*half, wide])
+    assert found.mistakes == (("computed-in-storage-format",),)
+    assert (found.cases, found.failing) == (4, 5)
+    assert "in 1 case of float16 values leave the range of the format" in found.facts[0]
+    for others in (
+        [told(half[4])],  # off, and within the range
+        [overflown, *(msgspec.structs.replace(overflown, id=f"more-{n}", key=f"more-{n}") for n in range(2))],
+    ):
+        assert cause([*inside, *others, passed(wide)], [*half, wide]).mistakes == ()
