@@ -8,18 +8,27 @@ variance takes in the biased variance:
 
 Attributes are float32: epsilon and momentum are the nearest numbers to those that are given.
 
+In inference form, which torch.onnx.export(dynamo=True) writes of a layer in training mode too, the running statistics
+that there are before the step normalise, while training goes on as the layer's own:
+
+.. math::
+    y = \gamma\, \frac{x - r_m}{\sqrt{r_v + \epsilon}} + \beta
+
 LRN (operator versions 1 and 13): of an even window the longer half lies above the channel, not below it:
 :math:`W(c) = \{c - \lfloor (size-1)/2 \rfloor, \dots, c + \lceil (size-1)/2 \rceil\}`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from references.batch_norm import BatchNorm
+from references.expected import Expected, Mode, Quantity
 from references.local_response_norm import LocalResponseNorm
 
 Array = NDArray[Any]
@@ -39,6 +48,24 @@ class OnnxBatchNormalization(BatchNorm):
 
     def stored_variance(self, v: Array, n: int) -> Array:
         return v
+
+
+class InferenceForm(BatchNorm):
+    """x: (N, C, *spatial) and y alike: what a graph computes that holds the state of a layer that is being trained."""
+
+    @property
+    def eps(self) -> float:
+        return float(np.float32(super().eps))
+
+    def step(
+        self, x: Array, grad_output: Array, params: Mapping[str, Array], state: Mapping[str, Quantity], mode: Mode
+    ) -> Expected:
+        seen = super().step(x, grad_output, params, state, "eval")
+        if mode == "eval":
+            return seen
+        trained = super().step(x, grad_output, params, state, mode)
+        after = {name: quantity for name, quantity in trained.quantities.items() if name.startswith("buffer.")}
+        return replace(seen, quantities=seen.quantities | after, state=trained.state)
 
 
 class OnnxLRN(LocalResponseNorm):

@@ -66,7 +66,10 @@ def _batch_norm(spatial: int) -> Op:
         buffers=_running,
         facts=facts,
         keeps_memory_format={2: ("channels_last",), 3: ("channels_last_3d",)}.get(spatial, ()),
-        variants={"onnx": "references.onnx_variants:OnnxBatchNormalization"},
+        variants={
+            "onnx": "references.onnx_variants:OnnxBatchNormalization",
+            "inference": "references.onnx_variants:InferenceForm",
+        },
     )
 
 

@@ -8,7 +8,8 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from conformance.inputs import bits
-from references.onnx_variants import OnnxBatchNormalization, OnnxLRN
+from references.batch_norm import BatchNorm
+from references.onnx_variants import InferenceForm, OnnxBatchNormalization, OnnxLRN
 from references.rounding import precision
 
 SHAPE = (7, 7, 3)  # as many samples as channels: the evaluator's LRN takes the one count for the other
@@ -48,6 +49,28 @@ def test_training_batch_normalization_keeps_the_old_value_with_its_momentum_and_
     assert found["buffer.num_batches_tracked"].value == 0
     for name, array in zip(("output", "buffer.running_mean", "buffer.running_var"), got, strict=True):
         assert_within(found[name], array)
+
+
+def test_the_inference_form_normalises_with_the_statistics_before_a_step_and_trains_on():
+    args = {"num_features": 7, "eps": 1e-5, "momentum": 0.75, "track_running_stats": True}
+    form, layer = (kind(args, "float32", "float32", precision("float32")) for kind in (InferenceForm, BatchNorm))
+    params = {"weight": PER_CHANNEL["s"], "bias": PER_CHANNEL["b"]}
+    state = form.initial(
+        {"running_mean": PER_CHANNEL["m"], "running_var": PER_CHANNEL["v"], "num_batches_tracked": np.array(0)}
+    )
+    for batch in (X, X[::-1] * 2):
+        before = {name: state[f"running_{kind}"].value for name, kind in (("m", "mean"), ("v", "var"))}
+        given = {"x": batch, "s": PER_CHANNEL["s"], "b": PER_CHANNEL["b"], **before}
+        given = {name: array.astype(np.float32) for name, array in given.items()}
+        (got,) = evaluated("BatchNormalization", given, ["y"], 15, epsilon=1e-5)
+        found, trained = (kind.step(batch, batch, params, state, "train") for kind in (form, layer))
+        assert_within(found.quantities["output"], got)
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            np.testing.assert_array_equal(found.state[name].value, trained.state[name].value)
+            assert found.quantities[f"buffer.{name}"] is not None
+        state = found.state
+    ended, evaluating = (kind.step(X, X, params, state, "eval") for kind in (form, layer))
+    np.testing.assert_allclose(ended.quantities["output"].value, evaluating.quantities["output"].value, rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 6])
