@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from conformance.backends.candidate.spec import ABOUT, KINDS
+from conformance.cli import options
 from conformance.cli.output import check_writable
 from conformance.errors import UsageError
 
@@ -49,13 +50,9 @@ Exit codes: 0 it agrees   1 it does not   4 the candidate cannot be used   5 not
 @click.option("--device", default="cpu", metavar="DEVICE", help="Where it runs, such as cuda; cpu by default.")
 @click.option("--quick", is_flag=True, help="Few cases, in which every value of every axis occurs.")
 @click.option("--strict", is_flag=True, help="The memory format of the output, and what torch refuses, count too.")
-@click.option("-k", "keyword", default="", metavar="TEXT", help="Only cases that these words name.")
-@click.option("--dtype", "dtypes", multiple=True, metavar="DTYPE", help="Only this dtype; may be given again.")
-@click.option("--id", "ids", multiple=True, metavar="ID", help="Only this case; * and ? match anything.")
-@click.option("--key", "keys", multiple=True, metavar="KEY", help="Only the case with this key.")
+@options.narrowing
 @click.option("--case-file", "paths", multiple=True, metavar="FILE", help="Cases of this file or folder instead.")
-@click.option("--slow", is_flag=True, help="Slow cases too.")
-@click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Worker processes; one per core by default.")
+@options.workers
 @click.option("--in-process", is_flag=True, help="No worker processes, for debuggers: a crash then ends the check.")
 @click.option("--case-timeout", type=click.FloatRange(min=0.1), default=30.0, metavar="SECONDS", help="Per case; 30.")
 @click.option(

@@ -18,6 +18,15 @@ def selection(command: Decorated) -> Decorated:
     for option in (
         click.argument("paths", nargs=-1, metavar="[FILE|FOLDER]..."),
         click.option("--op", "ops", multiple=True, metavar="OP", help="Only this op; may be given again."),
+        narrowing,
+    ):
+        command = option(command)
+    return command
+
+
+def narrowing(command: Decorated) -> Decorated:
+    """Which cases of some files, or of an op."""
+    for option in (
         click.option("--dtype", "dtypes", multiple=True, metavar="DTYPE", help="Only this dtype; may be given again."),
         click.option(
             "-k",
@@ -32,6 +41,13 @@ def selection(command: Decorated) -> Decorated:
     ):
         command = option(command)
     return command
+
+
+def workers(command: Decorated) -> Decorated:
+    """How many processes."""
+    return click.option(
+        "--workers", type=click.IntRange(1, 256), metavar="N", help="Worker processes; one per core by default."
+    )(command)
 
 
 def output(default: str) -> Callable[[Decorated], Decorated]:

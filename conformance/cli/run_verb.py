@@ -53,7 +53,7 @@ Examples:
     help="Which cases go to the backends that export by dynamo, which is slow: all, or a pairwise sample of them.",
 )
 @click.option("--shard", metavar="I/N", help="Only part I of N, for several machines; conformance merge joins them.")
-@click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Worker processes; one per core by default.")
+@options.workers
 @click.option("--executor", default="", metavar="URL", help="On a dask cluster: dask://host:port of its scheduler.")
 @click.option("--in-process", is_flag=True, help="No worker processes, for debuggers: a crash then ends the run.")
 @click.option(
