@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from references.batch_norm import BatchNorm
 from references.expected import Expected, Mode, Quantity
 from references.local_response_norm import LocalResponseNorm
+from references.rms_norm import RMSNorm
 
 Array = NDArray[Any]
 
@@ -66,6 +67,12 @@ class InferenceForm(BatchNorm):
         trained = super().step(x, grad_output, params, state, mode)
         after = {name: quantity for name, quantity in trained.quantities.items() if name.startswith("buffer.")}
         return replace(seen, quantities=seen.quantities | after, state=trained.state)
+
+
+class RMSNormWithoutEps(RMSNorm):
+    """x: (*leading, *normalized_shape) and y alike: what is left where an exporter takes a small eps for zero."""
+
+    eps = 0.0
 
 
 class OnnxLRN(LocalResponseNorm):

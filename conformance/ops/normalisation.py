@@ -170,6 +170,7 @@ _RMS_NORM = Op(
     parameters=lambda args: {"weight": tuple(args["normalized_shape"])} if args["elementwise_affine"] else {},
     buffers=lambda args: {},
     facts=_trailing_facts,
+    variants={"without_eps": "references.onnx_variants:RMSNormWithoutEps"},
 )
 
 

@@ -9,7 +9,7 @@ from onnx.reference import ReferenceEvaluator
 
 from conformance.inputs import bits
 from references.batch_norm import BatchNorm
-from references.onnx_variants import InferenceForm, OnnxBatchNormalization, OnnxLRN
+from references.onnx_variants import InferenceForm, OnnxBatchNormalization, OnnxLRN, RMSNormWithoutEps
 from references.rounding import precision
 
 SHAPE = (7, 7, 3)  # as many samples as channels: the evaluator's LRN takes the one count for the other
@@ -71,6 +71,20 @@ def test_the_inference_form_normalises_with_the_statistics_before_a_step_and_tra
         state = found.state
     ended, evaluating = (kind.step(X, X, params, state, "eval") for kind in (form, layer))
     np.testing.assert_allclose(ended.quantities["output"].value, evaluating.quantities["output"].value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("eps", [1e-12, None, 0.5])
+def test_without_eps_a_root_mean_square_is_what_is_left(eps):
+    form = RMSNormWithoutEps({"normalized_shape": [3], "eps": eps}, "float64", "float64", precision("float64"))
+    x = X.astype(np.float64) * 1e-9
+    x[0, 0] = 0.0
+    with np.errstate(all="ignore"):
+        expected = x / np.sqrt((x * x).mean(-1, keepdims=True))
+        found = form.step(x, x, {}, {}, "eval").quantities["output"]
+    assert found.undetermined is not None
+    assert np.argwhere(found.undetermined.any(-1)).tolist() == [[0, 0]]  # a row of zeros is divided by zero
+    known = ~found.undetermined
+    np.testing.assert_allclose(found.value[known], expected[known], rtol=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 6])

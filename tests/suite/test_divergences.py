@@ -89,7 +89,7 @@ def test_another_definition_must_be_one_of_the_op(problems: Callable[..., list[s
     suite = load(declared("{dtype: float32}", ", reference: onnx"))
     assert suite.divergences["d"].reference == "onnx"
     (found,) = problems(declared("{dtype: float32}", ", reference: keras"))
-    assert "'keras' is no other definition of BatchNorm2d; there is: onnx" in found
+    assert "'keras' is no other definition of BatchNorm2d; there is: inference, onnx" in found
 
 
 def test_the_quantities_of_a_case_follow_its_arguments(load: Callable[..., Any]) -> None:
