@@ -41,6 +41,11 @@ class Fault:
         return len(self.case.steps) - 1
 
     @property
+    def whole(self) -> bool:
+        """Whether it is the fault of a network as a whole, none of whose layers is off by itself."""
+        return OPS[self.case.op].nodes is not None and self.figure is not None
+
+    @property
     def quantity(self) -> str:
         return self.figure.quantity if self.figure is not None else ""
 

@@ -103,7 +103,7 @@ def _steps(fault: Fault) -> tuple[int, ...]:
 
 def _dtypes(fault: Fault) -> list[str]:
     case = fault.case
-    used = [case.dtype, *([case.param_dtype] if state_of(fault) else [])]
+    used = [case.dtype, *([case.param_dtype] if state_of(fault) and not in_one(fault) else [])]
     return [each for each in dict.fromkeys(used) if each in _ROUNDING]
 
 
@@ -127,7 +127,9 @@ def _written_out(fault: Fault) -> Block | None:
     block = _head(fault)
     state = _state(fault, generate=False)
     if any("b64decode" in line for line in state):
-        return None
+        if not in_one(fault):
+            return None
+        block.imports |= {"import base64", "import zlib"}
     block.add(*state)
     names, before = [], len(block.lines)
     for place, step in enumerate(steps):
@@ -145,7 +147,26 @@ def _written_out(fault: Fault) -> Block | None:
     return block
 
 
+def in_one(fault: Fault) -> bool:
+    """Whether parameters and buffers are made as one dictionary, ``state``: those of layers inside of something."""
+    return any("." in name for name in state_of(fault))
+
+
+def _together(fault: Fault) -> list[str]:
+    state = state_of(fault)
+    flat = np.concatenate([array.reshape(-1) for array in state.values()])
+    shapes = ", ".join(f"{name!r}: {tuple(array.shape)}" for name, array in state.items())
+    return [
+        *_bytes("flat", flat, fault.case.param_dtype),
+        *folded(f"shapes = {{{shapes}}}"),
+        "parts = np.split(flat, np.cumsum([int(np.prod(shape)) for shape in shapes.values()])[:-1])",
+        "state = {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts)}",
+    ]
+
+
 def _state(fault: Fault, *, generate: bool) -> list[str]:
+    if in_one(fault):
+        return _together(fault)
     lines: list[str] = []
     for name, array in state_of(fault).items():
         own = variable(name)
@@ -171,7 +192,7 @@ def _generated(fault: Fault) -> Block | None:
         return None
     fold = _fold(case)
     block = _head(fault)
-    block.imports |= {"import hashlib", "import math"}
+    block.imports |= {"import hashlib", "import math"} | ({"import base64", "import zlib"} if in_one(fault) else set())
     block.add(f"KEY, S, n = {case.key!r}, {fold.slices}, {fold.elements}  # slices, and values in each")
     block.add(*_GENERATOR.splitlines())
     block.add(*_state(fault, generate=True))
@@ -379,6 +400,8 @@ def reproduces(fault: Fault, block: Block) -> bool:
         return False
     wanted: dict[str, Array] = {variable(name): array for name, array in state_of(fault).items()}
     batches = made["batches"] if fault.history else [(made["x"], made["gy"]) if fault.wants_gradient else made["x"]]
+    if in_one(fault):
+        wanted, made = state_of(fault), made | made["state"]
     pairs = [(made.get(name), array) for name, array in wanted.items()]
     for batch, number in zip(batches, _steps(fault), strict=True):
         step = fault.inputs.steps[number]

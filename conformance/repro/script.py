@@ -11,6 +11,7 @@ from conformance.repro.call import of_one_call
 from conformance.repro.definition import definition_block
 from conformance.repro.fault import Fault
 from conformance.repro.given import given_block
+from conformance.repro.whole import whole_block
 from references.rounding import FORMATS
 
 _FIRST = ("import numpy as np", "import torch")
@@ -31,8 +32,7 @@ def written(fault: Fault) -> str:
     if lines_of(plain) <= MOST_LINES:
         return plain
     packed = _written(fault, given_block(fault, pack=True))
-    shorter = lines_of(packed) <= MOST_LINES and len(packed) <= _MOST_BYTES
-    return packed if shorter else plain
+    return packed if lines_of(packed) < lines_of(plain) and len(packed) <= _MOST_BYTES else plain
 
 
 def lines_of(script: str) -> int:
@@ -49,6 +49,8 @@ def _written(fault: Fault, given: Block) -> str:
     computed = layer + got_block(fault)
     if fault.kind == "structure":
         return _assembled(fault, given, computed, _structure(fault))
+    if fault.whole:
+        return _assembled(fault, given, computed, whole_block(fault, given + layer), _verdict_in_norm(fault))
     return _assembled(fault, given, computed, definition_block(fault, given), _verdict(fault))
 
 
@@ -80,7 +82,7 @@ def _assembled(fault: Fault, *blocks: Block) -> str:
 
 def _standard(statement: str) -> bool:
     return statement.split()[1].partition(".")[0] in {
-        "base64", "ctypes", "hashlib", "io", "math", "subprocess", "sys", "zlib", "re",
+        "base64", "copy", "ctypes", "hashlib", "io", "math", "subprocess", "sys", "zlib", "re",
     }  # fmt: skip
 
 
@@ -141,6 +143,22 @@ def _verdict(fault: Fault) -> Block:
         f'print(f"{figure.quantity}{{list(INDEX)}} of step {figure.step}: got {{g:.{digits}g}}, "',
         f'      f"expected {{e:.{digits}g}}, error {{abs(g - e):.6g}}, allowed {{ALLOWED:.6g}}")',
         "sys.exit(0 if abs(g - e) <= ALLOWED or (np.isnan(g) and np.isnan(e)) else 1)",
+    )
+    return block
+
+
+def _verdict_in_norm(fault: Fault) -> Block:
+    """What a network as a whole may be off is a matter of each slice: a sample, a row, a whole bias or buffer."""
+    figure = fault.figure
+    assert figure is not None
+    block = Block()
+    block.add(
+        f"ALLOWED = {figure.allowed!r}  # of the 2-norm of the error: what rounding after every operation comes to",
+        _versions(fault),
+        f"error = np.linalg.norm(sliced(got)[{figure.index[0]}] - sliced(expected)[{figure.index[0]}])",
+        f'print(f"{figure.quantity}{list(figure.index)} of step {figure.step}: beside a signal of "',
+        '      f"{np.linalg.norm(expected):.3g}, error {error:.6g}, allowed {ALLOWED:.6g}")',
+        "sys.exit(0 if error <= ALLOWED else 1)",
     )
     return block
 

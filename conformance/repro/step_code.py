@@ -27,10 +27,10 @@ _AVERAGE = """def apart(gy, x, kernel, stride, padding, ceil_mode, count_include
     ones, image = torch.ones(1, 1, *k, dtype=x.dtype), gy.reshape(-1, 1, *gy.shape[-2:])
     spread = torch.ops.aten.convolution(image, ones, None, s, p, [1, 1], True, lost, 1)
     return (spread / (divisor or k[0] * k[1])).reshape(x.shape)"""
+#: the exporter writes them for inference, whatever the mode
 _BATCH_NORM = """apart = "native_batch_norm native_batch_norm_backward _native_batch_norm_legit _batch_norm_with_update"
 apart += " _native_batch_norm_legit_functional _batch_norm_with_update_functional cudnn_batch_norm"
-apart = [getattr(torch.ops.aten, name) for name in apart.split() if hasattr(torch.ops.aten, name)]
-apart = get_decompositions(apart)  # else the exporter writes them for inference, whatever the mode"""
+apart = get_decompositions([getattr(torch.ops.aten, n) for n in apart.split() if hasattr(torch.ops.aten, n)])"""
 
 
 def step_block(fault: Fault) -> Block:
@@ -117,17 +117,24 @@ def _steps(fault: Fault) -> list[str]:
     case = fault.case
     x = torch_code.tensor("x", fault)
     gy = torch_code.tensor("gy" if fault.wants_gradient else f"np.ones({_shape_of_gradient(fault)})", fault)
-    one = "x, gy" if fault.wants_gradient else "x"
     op, optimizer = OPS[case.op], case.optimizer
-    kept = "made[2 + len(params) :]" if optimizer is None else "list(made[2 + len(params) :])"
-    lines = []
+    call = f"made = ran({x}, {gy}, *state)"
     if not fault.history:
-        lines += [torch_code.mode(fault), *_before(fault), f"made = ran({x}, {gy}, *state)"]
+        lines = [torch_code.mode(fault), call]
+        before = ["before = state"] if optimizer is not None else []
     else:
-        remark = "  # what comes out of a step goes into the next"
-        lines += ["layer.train()", f"for {one} in batches[:-1]:{remark}", f"    made = ran({x}, {gy}, *state)"]
-        lines.append(f"    state = {'[*params.values(), *' + kept + ']' if optimizer is None else kept}")
-        lines += [f"{one} = batches[-1]", torch_code.mode(fault), *_before(fault), f"made = ran({x}, {gy}, *state)"]
+        one = "(x, gy)" if fault.wants_gradient else "x"
+        modes = [*(True for _ in fault.history), fault.training]
+        head = [f"for mode, {one} in zip({modes}, batches):", "    layer.train(mode)"]
+        if all(modes):
+            head = ["layer.train()", f"for {one.strip('()')} in batches:"]
+        head[-1 if all(modes) else 0] += "  # what comes out of a step goes into the next"
+        goes_on = "state[len(params) :] = made[2 + len(params) :]"
+        before = []
+        if optimizer is not None:
+            goes_on = "before, state = state, list(made[2 + len(params) :])"
+        lines = [*head, f"    {call}", f"    {goes_on}"]
+    lines += [*before, *_before(fault)]
     names = ["output", "grad_input", *(f"grad.{name}" for name in op.parameters(case.args))]
     if optimizer is not None:
         names += [f"param.{name}" for name in op.parameters(case.args)]
@@ -140,12 +147,14 @@ def _steps(fault: Fault) -> list[str]:
 
 def _before(fault: Fault) -> list[str]:
     """The parameters and momenta before the last step, from which its update is expected."""
-    if fault.case.optimizer is None:
+    optimizer = fault.case.optimizer
+    if optimizer is None:
         return []
-    trained = list(trainable(fault.case))
+    names = list(trainable(fault.case))
+    momenta = f"momenta = dict(zip({names!r}, [t.double().numpy() for t in before[len(params) + len(buffers) :]]))"
     return [
-        "before = {name: t.double().numpy() for name, t in zip(params, state)}",
-        f"momenta = dict(zip({trained!r}, [t.double().numpy() for t in state[len(params) + len(buffers) :]]))",
+        *([momenta] if optimizer.momentum else []),
+        "before = {name: t.double().numpy() for name, t in zip(params, before)}",
     ]
 
 

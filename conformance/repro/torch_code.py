@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from typing import Any
 
-from conformance.backends.modules import arguments, factory_of
+from conformance.backends.modules import factory_of
 from conformance.backends.seeds import seed_of
 from conformance.ops import OPS
-from conformance.repro.block import Block
+from conformance.repro.block import Block, folded
 from conformance.repro.fault import Fault
-from conformance.repro.given import state_of, variable
+from conformance.repro.given import in_one, state_of
+from conformance.repro.modules_code import construction, source_of
 from conformance.repro.update import before_lines
 from conformance.suite.case import Layout
 
@@ -32,43 +31,23 @@ def layer_block(fault: Fault) -> Block:
     make = factory_of(case.op)
     own = make.__module__.startswith("conformance")
     if own:
-        block.imports |= {"from torch import nn", "from typing import Self"}
-        block.add(*_source(make))
-    block.add(f"layer = {'' if own else 'torch.nn.'}{make.__name__ if own else case.op}({_arguments(fault)}){to}")
+        block.imports.add("from torch import nn")
+        block.add(*source_of(make))
+    block.add(*folded(f"layer = {construction(case)}{to}"))
     state = state_of(fault)
     if state:
-        items = ", ".join(f"{name!r}: {variable(name)}" for name in state)
         strict = "" if _complete(fault, state) else ", strict=False"
-        block.add(f"state = {{{items}}}")
+        if not in_one(fault):
+            block.add(f"state = dict({', '.join(f'{name}={name}' for name in state)})")
         block.add(f"layer.load_state_dict({{name: torch.as_tensor(value) for name, value in state.items()}}{strict})")
+    if fault.whole:
+        block.imports.add("import copy")
+        block.add("twin = copy.deepcopy(layer).double()")
     return block
-
-
-def _source(make: Callable[..., Any]) -> list[str]:
-    """The class itself, where it is not one of torch.nn; without its docstrings and the remarks to our own tools."""
-    lines = inspect.getsource(make).splitlines()
-    text = "\n".join(line.partition("  # noqa")[0] for line in lines)
-    docs = [doc for doc in (make.__doc__,) if doc]
-    for doc in docs:
-        text = text.replace(f'    """{doc}"""\n', "")
-    return [line for line in text.splitlines() if line.strip()]
 
 
 def _complete(fault: Fault, state: dict[str, Any]) -> bool:
     return set(state) == {*fault.inputs.params, *fault.inputs.buffers}
-
-
-def _arguments(fault: Fault) -> str:
-    """The arguments that are not the constructor's defaults, as torch takes them."""
-    case = fault.case
-    make = factory_of(case.op)
-    known = inspect.signature(make).parameters
-    given = {
-        name: value
-        for name, value in arguments(case, make).items()
-        if name not in known or known[name].default is inspect.Parameter.empty or value != known[name].default
-    }
-    return ", ".join(f"{name}={value!r}" for name, value in given.items())
 
 
 def _device(fault: Fault) -> str:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
+from conformance.backends import load
 from conformance.ops import OPS
 from conformance.record import Figure
+from conformance.repro.block import Block
 from conformance.repro.definition import _WRITERS, _gives, definition_block, expected_quantity
 from conformance.repro.given import given_block
+from conformance.repro.update import known_before
+from conformance.suite.case import Optimizer
 
 CASES = [
     ("BatchNorm2d", (4, 3, 2, 5), {}),
@@ -69,6 +74,33 @@ def test_the_formula_gives_every_quantity(fault_of, case_of, op, shape, args, st
         block = definition_block(fault, given_block(fault))
         assert "expected = {" not in block.text, f"{quantity} is no formula"
         assert _gives(given_block(fault) + block, expected, index, {})
+
+
+UPDATES = [
+    {"lr": 0.1},
+    {"lr": 0.05, "weight_decay": 0.1},
+    {"lr": 0.1, "momentum": 0.9, "dampening": 0.3},
+    {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.05},
+]
+
+
+@pytest.mark.parametrize("steps", [("train",), ("train", "train"), ("train", "train", "eval")], ids="-".join)
+@pytest.mark.parametrize("settings", UPDATES)
+def test_under_an_optimizer_the_formula_is_that_of_the_update(case_of, fault_of, settings, steps):
+    case = msgspec.structs.replace(
+        case_of("BatchNorm2d", (4, 3, 5, 2), steps=steps, data="scaled"), optimizer=Optimizer(**settings)
+    )
+    momenta = ["momentum.weight"] if "momentum" in settings else []
+    for quantity in ("output", "grad_input", "grad.bias", "param.weight", "param.bias", *momenta):
+        fault = replace(fault_of(case, quantity, len(steps) - 1), backend=load("torch-cpu"))
+        expected, seen = expected_quantity(fault)
+        index = (0,) * expected.value.ndim
+        fault = replace(fault, figure=Figure(quantity=quantity, step=len(steps) - 1, budget=2.0, index=index))
+        block = definition_block(fault, given_block(fault))
+        assert "expected = {" not in block.text, f"{quantity} is no formula"
+        assert _gives(given_block(fault) + block, expected, index, known_before(fault, seen))
+        wrong = Block([line.replace("expected = ", "expected = 1.001 * ") for line in block.lines], block.imports)
+        assert not _gives(given_block(fault) + wrong, expected, index, known_before(fault, seen))
 
 
 def test_a_formula_that_gives_something_else_is_not_used(fault_of, case_of, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from conformance.ops import OPS
 from conformance.record import Record
 from conformance.repro.fault import Fault
 from conformance.repro.find import _fault
@@ -56,23 +56,28 @@ def executed(scripts: list[Path]) -> list[tuple[int, str]]:
     return [(code, said) for code, said in told["results"]]
 
 
+def imported_by(text: str) -> set[str]:
+    """The packages that a script imports, in whatever line."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {each.name.partition(".")[0] for each in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(str(node.module).partition(".")[0])
+    return found
+
+
 def check(faults: list[Fault], folder: Path) -> None:
     """Each script fails, and prints the error at the index of the harness's figure; without the fault it succeeds."""
     scripts = []
     for place, fault in enumerate(faults):
         text = written(fault)
-        imported = {
-            line.split()[1].partition(".")[0].rstrip(",")
-            for line in text.splitlines()
-            if re.match("(import|from) ", line)
-        }
-        standard = set(sys.stdlib_module_names)
-        assert imported - standard <= ALLOWED_IMPORTS, fault.record.id
+        assert imported_by(text) - set(sys.stdlib_module_names) <= ALLOWED_IMPORTS, fault.record.id
         scripts.append(folder / f"script{place}.py")
         scripts[-1].write_text(text)
     gone = folder / "gone.py"  # a fault within its allowance: the script does not fail by itself
     shown = next(script for script, fault in zip(scripts, faults, strict=True) if fault.kind == "value")
-    gone.write_text(re.sub(r"ALLOWED = (\(.*?\)), \S+", r"ALLOWED = \1, 1e99", shown.read_text()))
+    gone.write_text(re.sub(r"ALLOWED = (\(.*?\), |)\S+", r"ALLOWED = \g<1>1e99", shown.read_text()))
     *results, (code, said) = executed([*scripts, gone])
     assert code == 0, said
     for fault, (code, said) in zip(faults, results, strict=True):
@@ -121,10 +126,24 @@ def test_exported_scripts_show_the_same_error(faults, tmp_path):
 @pytest.mark.parametrize("backend", ["onnx-dynamo", "onnx-script", "onnx-training", "onnx-reference", "onnx-step"])
 def test_every_declared_divergence_of_an_exporter_has_a_script_that_shows_it(faults, tmp_path, backend):
     found = list(faults(backend, "-", wanted=lambda case: 0 not in case.shape))  # onnxruntime dies of some empty ones
-    # a network that is off as a whole, though each of its layers is within its allowance, has no script yet
-    shown = [fault for fault in found if OPS[fault.case.op].nodes is None or " " in fault.quantity]
-    assert len(shown) > len(found) / 2
-    check(shown, tmp_path)
+    assert len(found) > 4
+    check(found, tmp_path)
+
+
+def test_a_network_that_is_off_as_a_whole_is_shown_beside_its_modules_in_float64(faults, tmp_path):
+    found = list(faults("onnx-dynamo", "mlp-onnx-epsilon"))
+    assert [fault.whole for fault in found] == [True]
+    text = written(found[0])
+    assert "twin = copy.deepcopy(layer).double()" in text
+    assert 20 <= lines_of(text) <= MOST_LINES
+    check(found, tmp_path)
+
+
+def test_a_step_that_is_exported_shows_the_same_error_before_and_after_its_update(faults, tmp_path):
+    found = list(faults("onnx-step", "procedures-linear-step", "rms_norm-step-small-eps"))
+    assert [fault.quantity.partition(".")[0] for fault in found] == ["param", "grad_input"]
+    assert all("expected = {" not in written(fault) for fault in found), "the formula is inline"
+    check(found, tmp_path)
 
 
 def test_the_death_of_a_process_is_shown_from_outside(suite, tmp_path):
