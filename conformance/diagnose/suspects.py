@@ -76,8 +76,9 @@ def suspects(
     facts = facts_of(replica)
     size = prod(case.shape) * len(case.steps)
     if elements is not None and size > elements:
-        limit = f"cases of more than {elements:,} values are not searched"
-        return Suspicion((), wrong, faults, facts=facts, limit=limit)
+        rounded = _in_coarser(replica, expectation, observes) if case.dtype in HALF else ()
+        limit = "" if rounded else f"cases of more than {elements:,} values are not searched"
+        return Suspicion(rounded, wrong, faults, facts=facts, limit=limit)
     large = size > ELEMENTS
     clock = Clock(seconds)
     tried = [] if only_before or large else candidates(case)
@@ -121,6 +122,14 @@ def _explanations(replica: Replica, found: Sequence[Found]) -> tuple[Explanation
     )
 
 
+def _in_coarser(replica: Replica, expectation: Expectation, observes: tuple[str, ...]) -> tuple[Explanation, ...]:
+    """That everything is right in the coarser class of precision, where it is."""
+    label, name = COARSER[replica.case.dtype]
+    again = figures_of(replica.case, expectation, replica.observation, observes, label)
+    right = all(figure.ok or figure.source == "structure" for figure in again)
+    return (Explanation((name,), replica.size(replica.over)),) if right else ()
+
+
 def _with_coarser(
     explained: tuple[Explanation, ...],
     replica: Replica,
@@ -130,9 +139,9 @@ def _with_coarser(
 ) -> tuple[Explanation, ...]:
     """The explanations, and that of a coarser class of precision: right in it, or with mistakes that explain all."""
     label, name = COARSER[replica.case.dtype]
-    again = figures_of(replica.case, expectation, replica.observation, observes, label)
-    if all(figure.ok or figure.source == "structure" for figure in again):
-        return (*(each for each in explained if not each.left), Explanation((name,), replica.size(replica.over)))
+    rounded = _in_coarser(replica, expectation, observes)
+    if rounded:
+        return (*(each for each in explained if not each.left), *rounded)
     if how[1].out() or not all(each.left for each in explained):
         return explained
     coarse = Replica(replica.case, expectation, replica.observation, observes, label)

@@ -103,6 +103,15 @@ def test_a_large_case_is_compared_with_what_is_known_and_says_so(seen):
     assert "more than" in found.limit
 
 
+def test_where_few_cases_are_asked_for_a_large_one_is_only_asked_for_its_precision(seen):
+    off = of(seen(planted_batch.BiasedRunning, "BatchNorm2d", (4, 3, 5, 6), steps=TTE), elements=100)
+    assert (off.explanations, off.searched) == ((), False)
+    assert off.limit == "cases of more than 100 values are not searched"
+    half = of(seen(planted_batch.InHalf, "BatchNorm2d", (4, 3, 5, 6), "bfloat16", steps=("train",)), elements=100)
+    assert names(half) == [{"computed-in-storage-format"}]
+    assert half.limit == ""
+
+
 def test_a_search_without_time_ends_and_says_so(seen):
     found = of(seen(Sine, "LayerNorm", (6, 13), steps=("train",)), seconds=0.0)
     assert found.explanations == ()
