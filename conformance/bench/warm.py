@@ -129,11 +129,12 @@ def warm(cases: Sequence[Case], divergences: Any, names: Sequence[str]) -> tuple
     return dict(meter.spent), records
 
 
-def fill(folder: Path, names: Sequence[str]) -> set[tuple[str, str]]:
-    """Run the suite in worker processes over a cache in this folder; the pairs of which the worker died."""
+def fill(folder: Path, names: Sequence[str], cases: Sequence[Case]) -> set[tuple[str, str]]:
+    """Run the cases in worker processes over a cache in this folder; the pairs of which the worker died."""
     from conformance.engine.store import read_run
 
     wanted = [option for name in names for option in ("--backend", name)]
+    wanted += [option for case in cases for option in ("--key", case.key)]
     command = [sys.executable, "-m", "conformance", "run", "--exports", "all", *wanted, "--format", "json"]
     environment = {**os.environ, "CONFORMANCE_CACHE_DIR": str(folder)}
     subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=False)  # noqa: S603 - our own
@@ -141,19 +142,24 @@ def fill(folder: Path, names: Sequence[str]) -> set[tuple[str, str]]:
     return {(record.key, record.backend) for record in done.records if record.verdict in ("crash", "timeout")}
 
 
+def every_nth_unit(cases: Sequence[Case], every: int) -> list[Case]:
+    """Whole units, as a worker is given them, from the whole of the suite."""
+    return [case for first in range(0, len(cases), UNIT * every) for case in cases[first : first + UNIT]]
+
+
 @click.command()
 @click.option("--cache", type=click.Path(path_type=Path), metavar="FOLDER", help="A cache to fill, or a full one.")
-@click.option("--every", default=1, metavar="N", help="Only every Nth case of the suite; 1.")
+@click.option("--every", default=1, metavar="N", help="Only every Nth unit of 48 cases of the suite; 1.")
 def main(cache: Path | None, every: int) -> None:
     """Measure a run of onnx-dynamo and onnx-script whose exports are all in the cache."""
+    suite = load_suite()
+    cases = every_nth_unit([case for case in suite.cases if "slow" not in case.marks], every)
     with tempfile.TemporaryDirectory(prefix="conformance-warm-") as own:
         folder = cache or Path(own)
         folder.mkdir(parents=True, exist_ok=True)
-        deadly = fill(folder, BACKENDS)
+        deadly = {key for key, _ in fill(folder, BACKENDS, cases)}
         os.environ["CONFORMANCE_CACHE_DIR"] = str(folder)
-        suite = load_suite()
-        keys = {key for key, _ in deadly}
-        cases = [case for case in suite.cases if "slow" not in case.marks and case.key not in keys][::every]
+        cases = [case for case in cases if case.key not in deadly]
         warm(cases[:UNIT], suite.divergences, BACKENDS)  # imports
         spent, records = warm(cases, suite.divergences, BACKENDS)
     total = sum(spent.values())

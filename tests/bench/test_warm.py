@@ -7,7 +7,7 @@ import time
 import pytest
 
 from conformance.backends import onnxruntime_session
-from conformance.bench.warm import INSIDE, Meter, warm
+from conformance.bench.warm import INSIDE, UNIT, Meter, every_nth_unit, warm
 
 
 def _busy(seconds):
@@ -52,3 +52,9 @@ def test_every_part_of_a_run_is_seen_and_the_runtime_is_left_as_it_was(case_of, 
     assert all(spent[part] > 0 for part in (*INSIDE, "inputs", "graphs", "rest"))
     assert sum(spent.values()) == pytest.approx(took, rel=0.1)
     assert (onnxruntime_session.load_bytes, onnxruntime_session.Sessions._drop) == plain
+
+
+def test_a_part_of_the_suite_is_whole_units_from_all_of_it():
+    numbers = list(range(5 * UNIT + 7))
+    assert every_nth_unit(numbers, 1) == numbers
+    assert every_nth_unit(numbers, 2) == [*numbers[:UNIT], *numbers[2 * UNIT : 3 * UNIT], *numbers[4 * UNIT : 5 * UNIT]]
