@@ -22,7 +22,9 @@ from conformance.repro.block import Block, joined
 from conformance.repro.fault import Fault
 from conformance.repro.given import run_block, spread, state_of, unfolded, variable
 from conformance.repro.sources import SOURCES
+from conformance.repro.teacher import frozen_teacher
 from conformance.repro.update import known_before, updated
+from conformance.repro.wide import wide_batches
 from conformance.suite.case import Case
 from references.expected import Quantity
 from references.fold import Fold
@@ -158,7 +160,7 @@ def _normalisation(fault: Fault) -> Block | None:
     block = Block(lines=[f"# {SOURCES[OPS[case.op].family]}"])
     current = "x, gy" if fault.wants_gradient else "x"
     if case.dtype == "float64":
-        block.add(_wide(fault))
+        block.add(wide_batches(fault))
     if quantity == "buffer.num_batches_tracked":
         start = "num_batches_tracked" if quantity.removeprefix("buffer.") in state_of(fault) else "0"
         counted = len(fault.history) + fault.training if OPS[case.op].family == "batch_norm" else 0
@@ -185,15 +187,6 @@ def _normalisation(fault: Fault) -> Block | None:
         block.add(f"xh = {at.back(f's * ({x} - m)' if subtracts else f's * {x}')}")
     block.add(*lines)
     return block if lines else None
-
-
-def _wide(fault: Fault) -> str:
-    """The batches in extended precision: float64 is what is tested."""
-    if not fault.history:
-        names = ("x", "gy") if fault.wants_gradient else ("x",)
-        return f"{', '.join(names)} = " + ", ".join(f"{name}.astype(np.longdouble)" for name in names)
-    each = "[a.astype(np.longdouble) for a in each]" if fault.wants_gradient else "each.astype(np.longdouble)"
-    return f"batches = [{each} for each in batches]"
 
 
 def _statistics(at: _Geometry, x: str) -> list[str]:
@@ -310,6 +303,7 @@ _WRITERS: dict[str, Writer] = {
     "sigmoid": layers.sigmoid,
     "tanh": layers.tanh,
     "relu": layers.relu,
+    "frozen_teacher": frozen_teacher,
 }
 
 __all__ = ["definition_block", "expected_quantity", "unfolded", "variable"]

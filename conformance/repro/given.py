@@ -86,7 +86,7 @@ def state_of(fault: Fault) -> dict[str, Array]:
     matter = fault.stateful or fault.kind in ("raises", "accepts", "dies")
     renewed = any(step <= fault.last for step in case.resets)
     if matter and case.buffers != "default" and not renewed:
-        counted = case.args.get("momentum", 0.0) is None or fault.quantity == "buffer.num_batches_tracked"
+        counted = case.args.get("momentum", 0.0) is None or fault.quantity.endswith("num_batches_tracked")
         state |= {name: array for name, array in inputs.buffers.items() if array.ndim or counted}
     return state
 

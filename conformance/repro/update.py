@@ -12,7 +12,7 @@ from conformance.backends.step_phases import trainable
 from conformance.observation import Array, Observation
 from conformance.repro.block import Block
 from conformance.repro.fault import Fault
-from conformance.repro.given import variable
+from conformance.repro.given import in_one, variable
 
 SOURCE = "stochastic gradient descent as torch.optim.SGD documents it, from the parameters that the layer had"
 
@@ -56,9 +56,9 @@ def updated(fault: Fault, writer: Callable[[Fault], Block | None]) -> Block | No
     if not shows_parameters(fault):
         return None
     kind, _, name = fault.quantity.partition(".")
-    own = ", ".join(variable(each) for each in fault.inputs.params)
+    names = ", ".join(variable(each) for each in fault.inputs.params)
     values = ", ".join(f'before["{each}"]' for each in fault.inputs.params)
-    block = Block(lines=[f"# {SOURCE}", f"{own} = {values}"])
+    block = Block(lines=[f"# {SOURCE}", "state |= before" if in_one(fault) else f"{names} = {values}"])
     if kind not in ("param", "momentum"):
         inner = writer(fault)
         return None if inner is None else block + inner
@@ -72,7 +72,8 @@ def updated(fault: Fault, writer: Callable[[Fault], Block | None]) -> Block | No
         return None
     block += inner
     decay, momentum = optimizer.weight_decay, optimizer.momentum
-    block.add(f"g = expected{f' + {decay!r} * {variable(name)}' if decay else ''}")
+    own = f'before["{name}"]'
+    block.add("g = expected" + (f" + {decay!r} * {own}" if decay else ""))
     if momentum:
         first = not any(mode == "train" for mode in fault.case.steps[: fault.last])
         moved = f'{momentum!r} * momenta["{name}"] + {1 - optimizer.dampening!r} * g'
@@ -81,5 +82,5 @@ def updated(fault: Fault, writer: Callable[[Fault], Block | None]) -> Block | No
         block.add("expected = b")
     else:
         direction = f"(g + {momentum!r} * b)" if optimizer.nesterov else "b" if momentum else "g"
-        block.add(f"expected = {variable(name)} - {optimizer.lr!r} * {direction}")
+        block.add(f"expected = {own} - {optimizer.lr!r} * {direction}")
     return block

@@ -53,6 +53,8 @@ CASES = [
         {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True, "count_include_pad": False},
     ),
     ("AvgPool2d", (3, 7, 6), {"kernel_size": 2, "ceil_mode": True}),
+    ("FrozenTeacher", (4, 3, 2, 5), {}),
+    ("FrozenTeacher", (4, 3, 2, 5), {"momentum": None, "affine": False}),
     ("Sigmoid", (3, 4), {}),
     ("Tanh", (3, 4), {}),
     ("ReLU", (3, 4), {}),
@@ -64,7 +66,8 @@ CASES = [
 @pytest.mark.parametrize(("op", "shape", "args"), CASES)
 def test_the_formula_gives_every_quantity(fault_of, case_of, op, shape, args, steps, dtype):
     case = case_of(op, shape, dtype, steps=steps, data="scaled", **args)
-    params = [f"grad.{name}" for name in OPS[op].parameters(case.args)]
+    frozen = OPS[op].frozen(case.args)
+    params = [f"grad.{name}" for name in OPS[op].parameters(case.args) if name not in frozen]
     buffers = [f"buffer.{name}" for name in OPS[op].buffers(case.args)]
     for quantity in ("output", "grad_input", *params, *buffers):
         fault = fault_of(case, quantity, len(steps) - 1)
