@@ -20,13 +20,12 @@ from conformance.backends.onnx_module import OnnxModule
 from conformance.backends.planned import Planned
 from conformance.backends.planning import plan
 from conformance.backends.tensors import to_tensor
+from conformance.bench.warm import UNIT, every_nth_unit
 from conformance.inputs import make_inputs
 from conformance.observation import Unsupported
 from conformance.suite.case import Case
 from conformance.suite.loader import load_suite
 from conformance.suite.sample import export_sample
-
-UNIT = 48  # cases that a worker prepares at once
 
 
 class Clock(NamedTuple):
@@ -105,8 +104,9 @@ def one_at_a_time(planned: Sequence[Planned]) -> Measured:
 
 @click.command()
 @click.option("--sample", is_flag=True, help="Not every case, only those that a run exports by default.")
+@click.option("--every", default=1, metavar="N", help="Only every Nth unit of 48 cases of the suite; 1.")
 @click.option("--alone", default=24, metavar="N", help="Steps for the loop, evenly from all; 24.")
-def main(sample: bool, alone: int) -> None:  # noqa: FBT001 - click passes flags by name
+def main(sample: bool, every: int, alone: int) -> None:  # noqa: FBT001 - click passes flags by name
     """Measure the exports of the shipped suite."""
     backend = OnnxModule("bench", with_dynamo, None, Models())
     suite = load_suite().cases
@@ -115,6 +115,7 @@ def main(sample: bool, alone: int) -> None:  # noqa: FBT001 - click passes flags
         for case in (export_sample(suite) if sample else suite)
         if "slow" not in case.marks and backend.unsupported(case) is None
     ]
+    cases = every_nth_unit(cases, every)
     planned = list(steps_of(cases))
     chosen = planned[:: max(1, len(planned) // alone)][:alone]
     one_at_a_time(chosen[:1])  # the first call of a process imports the exporter
