@@ -303,6 +303,7 @@ _WRITERS: dict[str, Writer] = {
     "sigmoid": layers.sigmoid,
     "tanh": layers.tanh,
     "relu": layers.relu,
+    "flatten": layers.flatten,
     "frozen_teacher": frozen_teacher,
 }
 

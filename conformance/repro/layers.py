@@ -226,6 +226,13 @@ def tanh(fault: Fault) -> Block | None:
     return _with(block, lines, fault.quantity)
 
 
+def flatten(fault: Fault) -> Block | None:
+    block = _begun(fault, "flatten", ("x", "gy"))
+    after = OPS[fault.case.op].output_shape(fault.case.args, fault.case.shape)
+    lines = {"output": f"expected = x.reshape({after})", "grad_input": f"expected = gy.reshape({fault.case.shape})"}
+    return _with(block, lines, fault.quantity)
+
+
 def relu(fault: Fault) -> Block | None:
     block = _begun(fault, "relu", ("x", "gy"))
     lines = {"output": "expected = np.maximum(x, 0)", "grad_input": "expected = np.where(x > 0, gy, 0)"}

@@ -18,7 +18,7 @@ _FIRST = ("import numpy as np", "import torch")
 
 
 MOST_LINES = 60
-_MOST_BYTES = 8_000  # of packed inputs that may still be pasted
+_MOST_BYTES = 16_000  # of packed inputs that may still be pasted
 
 
 def written(fault: Fault) -> str:
@@ -140,8 +140,8 @@ def _verdict(fault: Fault) -> Block:
         0, f"INDEX, ALLOWED = {figure.index!r}, {allowed!r}  # the error that rounding may explain there"
     )
     block.add(
-        f'print(f"{figure.quantity}{{list(INDEX)}} of step {figure.step}: got {{g:.{digits}g}}, "',
-        f'      f"expected {{e:.{digits}g}}, error {{abs(g - e):.6g}}, allowed {{ALLOWED:.6g}}")',
+        f'print(f"{figure.quantity}{{list(INDEX)}} of step {figure.step}: got {{g:.{digits}g}}, '
+        f'expected {{e:.{digits}g}}, error {{abs(g - e):.6g}}, allowed {{ALLOWED:.6g}}")',
         "sys.exit(0 if abs(g - e) <= ALLOWED or (np.isnan(g) and np.isnan(e)) else 1)",
     )
     return block

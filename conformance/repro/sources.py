@@ -16,5 +16,6 @@ SOURCES: dict[str, str] = {
     "avg_pool": "the mean of each window, as torch.nn.AvgPool2d documents it",
     "sigmoid": "y = 1 / (1 + exp(-x)), gradient gy y (1 - y), as torch.nn.Sigmoid documents it",
     "tanh": "y = tanh x, gradient gy (1 - y^2), as torch.nn.Tanh documents it",
+    "flatten": "the same values in another shape, as torch.nn.Flatten documents it",
     "relu": "y = max(0, x), as torch.nn.ReLU documents it",
 }

@@ -30,7 +30,7 @@ _AVERAGE = """def apart(gy, x, kernel, stride, padding, ceil_mode, count_include
 #: the exporter writes them for inference, whatever the mode
 _BATCH_NORM = """apart = "native_batch_norm native_batch_norm_backward _native_batch_norm_legit _batch_norm_with_update"
 apart += " _native_batch_norm_legit_functional _batch_norm_with_update_functional cudnn_batch_norm"
-apart = get_decompositions([getattr(torch.ops.aten, n) for n in apart.split() if hasattr(torch.ops.aten, n)])"""
+apart = [getattr(torch.ops.aten, name) for name in apart.split() if hasattr(torch.ops.aten, name)]"""
 
 
 def step_block(fault: Fault) -> Block:
@@ -103,8 +103,7 @@ def _taken_apart(fault: Fault) -> tuple[Block, str]:
     case = fault.case
     family = OPS[case.op].family
     if OPS[case.op].buffers(case.args) or family in ("batch_norm", "instance_norm"):
-        block = Block(_BATCH_NORM.splitlines(), {"from torch._decomp import get_decompositions"})
-        return block, ", apart if layer.training else {}"
+        return Block(_BATCH_NORM.splitlines()), ", torch._decomp.get_decompositions(apart) if layer.training else {}"
     if family == "convolution":
         return Block(_CONVOLUTION.splitlines()), ", {torch.ops.aten.convolution_backward.default: apart}"
     if family == "avg_pool":
@@ -142,7 +141,10 @@ def _steps(fault: Fault) -> list[str]:
     if optimizer is not None:
         names += [f"momentum.{name}" for name in trainable(case)]
     quantity = fault.quantity if fault.figure and fault.kind == "value" else structural(fault)
-    return [*lines, f"y = made[{names.index(quantity)}]  # {quantity}", "got = y.double().numpy()"]
+    made = f"made[{names.index(quantity)}]"
+    if fault.kind == "structure" or op.judged == "law":  # where what was kept is seen in the output itself
+        return [*lines, f"y = {made}  # {quantity}", "got = y.double().numpy()"]
+    return [*lines, f"got = {made}.double().numpy()  # {quantity}"]
 
 
 def _before(fault: Fault) -> list[str]:

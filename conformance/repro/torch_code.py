@@ -19,7 +19,8 @@ def layer_block(fault: Fault) -> Block:
     """``layer``: the class of torch.nn with its arguments, its parameters and its buffers."""
     case = fault.case
     block = Block(imports={"import torch"})
-    block.add("torch.set_num_threads(1)")
+    if fault.backend.name != "onnx-step":  # where torch computes nothing
+        block.add("torch.set_num_threads(1)")
     device = _device(fault)
     if device:
         block.add(
