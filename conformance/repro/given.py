@@ -39,7 +39,8 @@ _ROUNDING = {
 _GENERATOR = """def words(name, shape, lane=0):  # SplitMix64 of a key and a counter: the same bits on every machine
     z = np.frombuffer(hashlib.sha256(f"{KEY}/{name}/{lane}".encode()).digest()[:8], "<u8")
     z = z + np.arange(1, math.prod(shape) + 1, dtype="u8") * np.uint64(0x9E3779B97F4A7C15)
-    for n, f in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)): z = (z ^ z >> np.uint64(n)) * np.uint64(f)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
     return z.reshape(shape)
 def uniform(name, *shape, lane=0): return (words(name, shape, lane) >> np.uint64(11)) * 2.0**-53 + 2.0**-54
 def normal(name, *shape):  # nearly: the sum of twelve uniforms of 16 bits

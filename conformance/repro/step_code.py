@@ -60,7 +60,7 @@ def step_block(fault: Fault) -> Block:
         f"    session = {SESSION}",
         f"    feed = {{i.name: {given} for i, t in zip(session.get_inputs(), inputs)}}",
         f"    return {run if half else '[torch.from_numpy(a.copy()) for a in session.run(None, feed)]'}",
-        "state = [t.detach() for t in (*params.values(), *buffers.values())]",
+        "held = [t.detach() for t in (*params.values(), *buffers.values())]",
         *_steps(fault),
     )
     return block
@@ -117,10 +117,10 @@ def _steps(fault: Fault) -> list[str]:
     x = torch_code.tensor("x", fault)
     gy = torch_code.tensor("gy" if fault.wants_gradient else f"np.ones({_shape_of_gradient(fault)})", fault)
     op, optimizer = OPS[case.op], case.optimizer
-    call = f"made = ran({x}, {gy}, *state)"
+    call = f"made = ran({x}, {gy}, *held)"
     if not fault.history:
         lines = [torch_code.mode(fault), call]
-        before = ["before = state"] if optimizer is not None else []
+        before = ["before = held"] if optimizer is not None else []
     else:
         one = "(x, gy)" if fault.wants_gradient else "x"
         modes = [*(True for _ in fault.history), fault.training]
@@ -128,10 +128,10 @@ def _steps(fault: Fault) -> list[str]:
         if all(modes):
             head = ["layer.train()", f"for {one.strip('()')} in batches:"]
         head[-1 if all(modes) else 0] += "  # what comes out of a step goes into the next"
-        goes_on = "state[len(params) :] = made[2 + len(params) :]"
+        goes_on = "held[len(params) :] = made[2 + len(params) :]"
         before = []
         if optimizer is not None:
-            goes_on = "before, state = state, list(made[2 + len(params) :])"
+            goes_on = "before, held = held, list(made[2 + len(params) :])"
         lines = [*head, f"    {call}", f"    {goes_on}"]
     lines += [*before, *_before(fault)]
     names = ["output", "grad_input", *(f"grad.{name}" for name in op.parameters(case.args))]
