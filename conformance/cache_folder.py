@@ -30,3 +30,11 @@ INPUTS_LIMIT = 256 * 2**20  # bytes; about six times what the shipped suite need
 def inputs_folder() -> Path:
     """Where inputs of small cases are kept on this machine."""
     return cache_folder() / "inputs"
+
+
+RUNS_LIMIT = 256 * 2**20  # bytes; about five times what the shipped suite needs
+
+
+def runs_folder() -> Path:
+    """Where the graphs that cases come to are kept on this machine."""
+    return cache_folder() / "runs"

@@ -10,14 +10,18 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 import msgspec
 
-from conformance.backends.export_cache import ExportCache, standard_cache
+from conformance.backends.export_cache import standard_cache
 from conformance.backends.models import passing
 from conformance.backends.plans import KeptTensor
 from conformance.backends.toolchain import toolchain
+from conformance.cache_folder import RUNS_LIMIT, runs_folder
 from conformance.input_cache import making
+from conformance.pack_cache import PackCache
 from conformance.suite.case import Case
 from conformance.suite.identity import spelled
 
@@ -45,7 +49,7 @@ _RUNS = msgspec.msgpack.Decoder(KeptRun)
 class KeptRuns:
     """Steps by case; without a disk, none."""
 
-    def __init__(self, disk: ExportCache | None = None, scope: str = "") -> None:
+    def __init__(self, disk: PackCache | None = None, scope: str = "") -> None:
         self._disk = disk
         self._scope = scope.encode()
         self._entries: OrderedDict[str, KeptRun] = OrderedDict()
@@ -53,7 +57,10 @@ class KeptRuns:
     @classmethod
     def kept(cls, exporter: str) -> KeptRuns:
         """Those of this machine, for as long as exporter, packages and whatever makes inputs stay as they are."""
-        return cls(standard_cache(), f"run {exporter}\n{toolchain()}\n{making().hex()}\n")
+        return cls(
+            None if standard_cache() is None else _in(runs_folder()),
+            f"run {exporter}\n{toolchain()}\n{making().hex()}\n",
+        )
 
     def steps(self, case: Case) -> tuple[ReadyStep, ...]:
         """The first steps of a case, with its own inputs, as far as they are known."""
@@ -96,3 +103,9 @@ class KeptRuns:
         self._entries.move_to_end(name)
         while len(self._entries) > _IN_MEMORY:
             self._entries.popitem(last=False)
+
+
+@cache
+def _in(folder: Path) -> PackCache:
+    """One for all backends of a process, which then looks through the folder once."""
+    return PackCache(folder, RUNS_LIMIT)

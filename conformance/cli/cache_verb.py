@@ -5,7 +5,14 @@ from __future__ import annotations
 import click
 
 from conformance.backends.export_cache import Contents, ExportCache, exports_folder
-from conformance.cache_folder import INPUTS_LIMIT, REFERENCES_LIMIT, inputs_folder, references_folder
+from conformance.cache_folder import (
+    INPUTS_LIMIT,
+    REFERENCES_LIMIT,
+    RUNS_LIMIT,
+    inputs_folder,
+    references_folder,
+    runs_folder,
+)
 from conformance.pack_cache import PackCache
 
 HELP = """The exports, results of references and inputs that are kept between runs.
@@ -22,19 +29,18 @@ Examples:
 MIB = 2**20
 
 
-def _caches() -> tuple[tuple[str, ExportCache | PackCache], ...]:
-    """What one entry is called, and where entries are."""
+def _caches() -> tuple[tuple[str, str, ExportCache | PackCache], ...]:
+    """What one entry is called, what several are, and where entries are."""
     return (
-        ("export", ExportCache(exports_folder())),
-        ("reference result", PackCache(references_folder(), REFERENCES_LIMIT)),
-        ("set of inputs", PackCache(inputs_folder(), INPUTS_LIMIT)),
+        ("export", "exports", ExportCache(exports_folder())),
+        ("reference result", "reference results", PackCache(references_folder(), REFERENCES_LIMIT)),
+        ("set of inputs", "sets of inputs", PackCache(inputs_folder(), INPUTS_LIMIT)),
+        ("case with its graphs", "cases with their graphs", PackCache(runs_folder(), RUNS_LIMIT)),
     )
 
 
-def _counted(contents: Contents, noun: str) -> str:
-    first, *rest = noun.split(" of ")
-    named = " of ".join((first if contents.entries == 1 else f"{first}s", *rest))
-    return f"{contents.entries:,} {named}, {contents.size / MIB:.1f} MiB"
+def _counted(contents: Contents, one: str, several: str) -> str:
+    return f"{contents.entries:,} {one if contents.entries == 1 else several}, {contents.size / MIB:.1f} MiB"
 
 
 @click.group("cache", help=HELP)
@@ -45,10 +51,10 @@ def command() -> None:
 @command.command("info")
 def info() -> int:
     """Say where the caches are, what they hold and how large they may grow."""
-    for noun, cache in _caches():
+    for one, several, cache in _caches():
         contents = cache.contents()
         click.echo(f"folder      {contents.folder}")
-        click.echo(f"holds       {_counted(contents, noun)}")
+        click.echo(f"holds       {_counted(contents, one, several)}")
         click.echo(f"limit       {contents.limit / MIB:,.0f} MiB; the least recently used go first")
         if contents.unfinished:
             click.echo(f"unfinished  {contents.unfinished} files, being written or left by a run that was killed")
@@ -58,7 +64,7 @@ def info() -> int:
 @command.command("clear")
 def clear() -> int:
     """Remove everything; the next run makes it anew."""
-    for noun, cache in _caches():
+    for one, several, cache in _caches():
         before = cache.clear()
-        click.echo(f"removed {_counted(before, noun)} from {before.folder}")
+        click.echo(f"removed {_counted(before, one, several)} from {before.folder}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.backends import plans
+from conformance.backends import kept_runs, plans
 from conformance.backends.export_cache import ExportCache
 from conformance.backends.models import Models
 from conformance.backends.onnx_module import OnnxModule, onnx_script
@@ -61,20 +62,24 @@ def _replace_with_a_folder(file: Path) -> None:
 def _forget() -> None:
     """As if another process went on: what is held in memory for all backends is gone."""
     plans._in.cache_clear()
+    kept_runs._in.cache_clear()
 
 
 @pytest.mark.parametrize("harm", [_delete, _truncate, _corrupt, _replace_with_a_folder])
 def test_harm_to_the_files_in_mid_run_changes_no_result(harm, folder, cases):
     expected = _outputs(onnx_script(), cases)
     healthy = [file.read_bytes() for file in _files(folder)]
-    assert len(healthy) == len(OPS) + 2 * len(cases), "a graph for each op, a plan and a run for each case"
+    assert len(healthy) == len(OPS) + len(cases), "a graph for each op and a plan for each case"
     _forget()
     backend = onnx_script()
     half = _outputs(backend, cases[:4])
-    for file in _files(folder):
+    for file in (*_files(folder), *sorted(folder.with_name("runs").iterdir())):
         harm(file)
     _forget()
     assert half + _outputs(backend, cases[4:]) == expected
+    assert _outputs(onnx_script(), cases) == expected
+    shutil.rmtree(folder.with_name("runs"))  # what was kept in one piece and came to no harm needs none of the rest
+    _forget()
     assert _outputs(onnx_script(), cases) == expected
     if harm is not _replace_with_a_folder:
         assert [file.read_bytes() for file in _files(folder)] == healthy, "what was harmed is made anew"

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from conformance.backends import kept_runs
-from conformance.backends.export_cache import ExportCache
 from conformance.backends.exporters import with_script
 from conformance.backends.kept_runs import KeptRuns, ReadyStep
 from conformance.backends.onnx_module import OnnxModule
 from conformance.inputs import make_inputs
 from conformance.observation import Unsupported
+from conformance.pack_cache import PackCache
 from conformance.suite.case import Optimizer
 
 
 @pytest.fixture
 def disk(tmp_path):
-    return ExportCache(tmp_path)
+    return PackCache(tmp_path, 1 << 24)
 
 
 @pytest.fixture

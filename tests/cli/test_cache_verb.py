@@ -58,3 +58,12 @@ def test_inputs_are_counted_and_cleared_too(call, cache):
     assert "1 set of inputs, 1.0 MiB" in call("cache", "info").out
     assert "removed 1 set of inputs, 1.0 MiB" in call("cache", "clear").out
     assert kept.contents().entries == 0
+
+
+def test_cases_with_their_graphs_are_counted_and_cleared_too(call, cache):
+    kept = PackCache(cache.folder.parent / "runs", 1 << 28)
+    assert "0 cases with their graphs, 0.0 MiB" in call("cache", "info").out
+    kept.put("ab" * 32, bytes(2**20))
+    assert "1 case with its graphs, 1.0 MiB" in call("cache", "info").out
+    assert "removed 1 case with its graphs, 1.0 MiB" in call("cache", "clear").out
+    assert kept.contents().entries == 0
