@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from conformance.engine.crew import Crew
-from conformance.engine.execute import SharedCase, execute, take_seat, tools_from
 from conformance.engine.plan import Plan
 from conformance.engine.schedule import Schedule
 from conformance.record import Record
@@ -26,11 +25,15 @@ class HereTrials:
     """In this process: for candidates that no other can import."""
 
     def __init__(self, backends: Sequence[str], tools: str) -> None:
+        from conformance.engine.execute import take_seat, tools_from  # with NumPy: not before workers are at work
+
         self._tools = tools_from(tools)
         self._seats = [take_seat(name, self._tools) for name in backends]
 
     def run(self, cases: Sequence[Case]) -> list[dict[str, Record]]:
         """For each case the record of each backend."""
+        from conformance.engine.execute import SharedCase, execute
+
         found = []
         for case in cases:
             shared = SharedCase(case, self._tools)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from conformance.checking.trials import CrewTrials, HereTrials
@@ -59,3 +62,9 @@ def test_a_process_that_never_starts_is_an_error_and_no_endless_wait(cases, crew
 
 def test_in_this_process_the_same_is_said(cases):
     assert outcomes(HereTrials(("fake-a",), TOOLS).run(cases("", "judge-fail"))) == ["pass", "fail"]
+
+
+def test_the_process_that_steers_a_check_starts_its_workers_before_it_loads_anything_heavy():
+    code = "import conformance.checking.session, sys; print({'torch', 'numpy', 'references'} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
