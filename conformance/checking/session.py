@@ -40,6 +40,7 @@ QUICK_TOOLS = "conformance.checking.judging:quick_tools"
 TRIAL_TOOLS = "conformance.checking.judging:trial_tools"
 TORCH = "torch-cpu"
 QUICK_SHRINK = 1.5  # seconds for the smallest cases of a quick check
+TRIAL_SECONDS = 10.0  # that a smaller case may take
 SHRUNK = 3  # groups of failures of which the smallest case is sought
 
 
@@ -339,7 +340,8 @@ def _shrunk(
     if not groups or not wanted.patience:
         return tuple(groups)
     by_id = {case.id: case for case in cases}
-    trials = HereTrials(wanted.backends, TRIAL_TOOLS) if crew is None else CrewTrials(crew, wanted.backends)
+    limits = replace(_limits(wanted), case_seconds=min(wanted.case_seconds, TRIAL_SECONDS))
+    trials = HereTrials(wanted.backends, TRIAL_TOOLS) if crew is None else CrewTrials(crew, wanted.backends, limits)
     found = list(groups)
     for place, group in enumerate(groups[:SHRUNK]):
         if group.symptom.verdict == "timeout":  # each trial would wait as long

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from conformance.engine.crew import Crew
+from conformance.engine.limits import Limits
 from conformance.engine.plan import Plan
 from conformance.engine.schedule import Schedule
 from conformance.record import Record
@@ -42,10 +43,14 @@ class HereTrials:
 
 
 class CrewTrials:
-    """In worker processes that have run cases before, each replaced when a case takes it down."""
+    """In worker processes that have run cases before, each replaced when a case takes it down.
 
-    def __init__(self, crew: Crew, backends: Sequence[str]) -> None:
+    limits: of a trial, where they are not those of the crew.
+    """
+
+    def __init__(self, crew: Crew, backends: Sequence[str], limits: Limits | None = None) -> None:
         self._crew = crew
+        self._limits = limits
         self._backends = tuple(backends)
 
     def run(self, cases: Sequence[Case]) -> list[dict[str, Record]]:
@@ -56,7 +61,7 @@ class CrewTrials:
         """
         plan = Plan(tuple(cases), self._backends)
         schedule = Schedule(plan, confirmations=0)  # what is smallest shows by itself whether it always crashes
-        self._crew.take_up(plan, schedule)
+        self._crew.take_up(plan, schedule, self._limits)
         for _ in self._crew.work():
             pass
         records = {(record.id, record.backend): record for record in schedule.release()}

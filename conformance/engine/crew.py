@@ -39,11 +39,12 @@ class Crew:
         self._stillborn = 0  # workers in a row that were killed before they were ready
         self._loading: dict[Worker, str] = {}
 
-    def take_up(self, plan: Plan, schedule: Schedule) -> None:
+    def take_up(self, plan: Plan, schedule: Schedule, limits: Limits | None = None) -> None:
         """Turn to another plan for the same backends, with the workers warm as they are; the last one is complete."""
         self._plan, self._schedule = plan, schedule
+        self._limits = limits or self._limits
         for worker in self._workers:
-            worker.take_up(plan)
+            worker.take_up(plan, self._limits)
 
     def work(self) -> Iterator[Ready | Finished | Note]:
         """Yield what the workers say until every pair has its record; the schedule has heard it already.

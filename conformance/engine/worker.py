@@ -102,9 +102,9 @@ class Worker:
         with suppress(OSError):  # it is gone; the end marker says so
             self._channel.send(data)
 
-    def take_up(self, plan: Plan) -> None:
+    def take_up(self, plan: Plan, limits: Limits) -> None:
         """The units that are given from now on are of this plan; what it was at is done, but for saying so."""
-        self._plan, self._at = plan, None
+        self._plan, self._at, self._limits = plan, None, limits
         self.units = deque(Unit(()) for _ in self.units)
 
     @property

@@ -35,8 +35,8 @@ def crew():
 
     def of(*backends, limits):
         plan = Plan((), backends)
-        made.append(Crew(plan, Schedule(plan), size=1, limits=limits, tools=TOOLS, evidence=""))
-        return CrewTrials(made[-1], backends)
+        made.append(Crew(plan, Schedule(plan), size=1, limits=Limits(), tools=TOOLS, evidence=""))
+        return CrewTrials(made[-1], backends, limits)
 
     yield of
     for each in made:
