@@ -15,6 +15,7 @@ from conformance.repro.fault import Fault
 from conformance.repro.find import _fault
 from conformance.repro.script import MOST_LINES, lines_of, written
 
+LONGEST = 90  # lines of a whole step that is exported, with what must be taken apart for it
 ALLOWED_IMPORTS = {"torch", "numpy", "onnx", "onnxruntime"}
 
 RUNNER = """
@@ -73,6 +74,7 @@ def check(faults: list[Fault], folder: Path) -> None:
     for place, fault in enumerate(faults):
         text = written(fault)
         assert imported_by(text) - set(sys.stdlib_module_names) <= ALLOWED_IMPORTS, fault.record.id
+        assert 20 <= lines_of(text) <= LONGEST, fault.record.id
         scripts.append(folder / f"script{place}.py")
         scripts[-1].write_text(text)
     gone = folder / "gone.py"  # a fault within its allowance: the script does not fail by itself
