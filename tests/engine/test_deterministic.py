@@ -11,6 +11,7 @@ from conformance.engine.limits import Limits
 from conformance.engine.plan import Plan
 from conformance.engine.run import How, run
 from conformance.engine.store import Store
+from conformance.pack_cache import PackCache
 from conformance.record import Header
 from conformance.suite.loader import load_suite
 
@@ -62,7 +63,7 @@ def test_kept_results_of_references_change_no_record(suite, sample, tmp_path, mo
     assert not (tmp_path / "cache" / "references").exists()
     monkeypatch.setenv("CONFORMANCE_CACHE", "on")
     assert records(suite, some, tmp_path, in_process=True) == computed
-    assert len(list((tmp_path / "cache" / "references").rglob("*.export"))) > len(some) / 2
+    assert PackCache(tmp_path / "cache" / "references", 1 << 30).contents().entries > len(some) / 2
     assert records(suite, some, tmp_path, workers=1) == computed
 
 
