@@ -6,9 +6,7 @@ bytes are packed into the script.
 
 from __future__ import annotations
 
-import base64
 import warnings
-import zlib
 from math import prod, sqrt
 from typing import Any
 
@@ -17,8 +15,9 @@ import numpy as np
 from conformance.observation import Array
 from conformance.ops import OPS
 from conformance.reference import build_reference
-from conformance.repro.block import Block, folded, joined, literal
+from conformance.repro.block import Block, joined, literal
 from conformance.repro.fault import Fault
+from conformance.repro.packed import packed, together
 from conformance.suite.case import Case
 from references.fold import Fold
 from references.rounding import FORMATS
@@ -152,21 +151,9 @@ def in_one(fault: Fault) -> bool:
     return any("." in name for name in state_of(fault))
 
 
-def _together(fault: Fault) -> list[str]:
-    state = state_of(fault)
-    flat = np.concatenate([array.reshape(-1) for array in state.values()])
-    shapes = ", ".join(f"{name!r}: {tuple(array.shape)}" for name, array in state.items())
-    return [
-        *_bytes("flat", flat, fault.case.param_dtype),
-        *folded(f"shapes = {{{shapes}}}"),
-        "parts = np.split(flat, np.cumsum([int(np.prod(shape)) for shape in shapes.values()])[:-1])",
-        "state = {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts)}",
-    ]
-
-
 def _state(fault: Fault, *, generate: bool) -> list[str]:
     if in_one(fault):
-        return _together(fault)
+        return together(state_of(fault), fault.case.param_dtype)
     lines: list[str] = []
     for name, array in state_of(fault).items():
         own = variable(name)
@@ -179,7 +166,7 @@ def _state(fault: Fault, *, generate: bool) -> list[str]:
         elif generate:
             lines += _generated_state(fault.case, name, array.shape)
         else:
-            lines += _bytes(own, array, fault.case.param_dtype)
+            lines += packed(own, array, fault.case.param_dtype)
     return lines
 
 
@@ -352,31 +339,17 @@ def _packed(fault: Fault) -> Block:
     if len({array.shape for each in given for array in each}) == 1 and first.size and first.dtype.kind not in "iu":
         flat = np.stack([np.stack(each) if fault.wants_gradient else each[0] for each in given])
         name = "batches" if fault.history else ", ".join(own)
-        block.add(*_bytes(name, flat if fault.history else flat[0], fault.case.dtype))
+        block.add(*packed(name, flat if fault.history else flat[0], fault.case.dtype))
         return block
     names = []
     for place, arrays in enumerate(given):
         suffix = f"_{place}" if fault.history else ""
         for name, array in zip(own, arrays, strict=True):
-            block.add(*_bytes(f"{name}{suffix}", array, fault.case.dtype))
+            block.add(*packed(f"{name}{suffix}", array, fault.case.dtype))
         names.append(", ".join(f"{name}{suffix}" for name in own))
     if fault.history:
         block.add(f"batches = [{', '.join(f'({each})' if fault.wants_gradient else each for each in names)}]")
     return block
-
-
-def _bytes(name: str, array: Array, dtype: str) -> list[str]:
-    """The values as compressed bytes, in one line however long; empty arrays and integers in their own words."""
-    shape = ", ".join(map(str, array.shape))
-    if not array.size:
-        return [f"{name} = np.zeros(({shape},))"]
-    if array.dtype.kind in "iu":
-        return folded(f"{name} = np.array({array.reshape(-1).tolist()}).reshape({shape})")
-    code = {"float64": "<f8", "float16": "<f2"}.get(dtype, "<f4")
-    text = base64.b64encode(zlib.compress(array.astype(code).tobytes(), 9)).decode()
-    return [
-        f'{name} = np.frombuffer(zlib.decompress(base64.b64decode("{text}")), "{code}").astype(float).reshape({shape})'
-    ]
 
 
 # ---- checked ---------------------------------------------------------------------------------------------------------
