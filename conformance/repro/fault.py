@@ -52,7 +52,8 @@ class Fault:
     @property
     def stateful(self) -> bool:
         """Whether the fault depends on running statistics that earlier steps moved."""
-        if self.case.optimizer is not None or OPS[self.case.op].judged == "law":
+        torch_draws = OPS[self.case.op].judged == "law" and self.backend.name.startswith("torch")
+        if self.case.optimizer is not None or torch_draws:  # runtimes are seeded before each step
             return True  # earlier steps moved the parameters, or the generator of random numbers
         buffers = OPS[self.case.op].buffers(self.case.args)
         if any("." in name for name in buffers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conformance.backends.seeds import draws, seed_of
 from conformance.backends.step_phases import trainable
 from conformance.ops import OPS
 from conformance.repro import torch_code
@@ -119,7 +120,8 @@ def _steps(fault: Fault) -> list[str]:
     op, optimizer = OPS[case.op], case.optimizer
     call = f"made = ran({x}, {gy}, *held)"
     if not fault.history:
-        lines = [torch_code.mode(fault), call]
+        seed = [f"onnxruntime.set_seed({seed_of(case, fault.last)})"] if draws(case) else []
+        lines = [torch_code.mode(fault), *seed, call]
         before = ["before = held"] if optimizer is not None else []
     else:
         one = "(x, gy)" if fault.wants_gradient else "x"
