@@ -107,7 +107,8 @@ def _taken_apart(fault: Fault) -> tuple[Block, str]:
         return Block(_BATCH_NORM.splitlines()), ", torch._decomp.get_decompositions(apart) if layer.training else {}"
     if family == "convolution":
         return Block(_CONVOLUTION.splitlines()), ", {torch.ops.aten.convolution_backward.default: apart}"
-    if family == "avg_pool":
+    windowed = family == "local_response_norm" and len(case.shape) == 3  # torch sums over channels by an average pool
+    if family == "avg_pool" or windowed:
         return Block(_AVERAGE.splitlines()), ", {torch.ops.aten.avg_pool2d_backward.default: apart}"
     return Block(), ""
 
