@@ -29,7 +29,7 @@ from conformance.record import Record
 from conformance.suite.case import Case
 from conformance.suite.loader import load_suite
 
-BACKENDS = ("onnx-dynamo", "onnx-script")
+BACKENDS = ("onnx-dynamo", "onnx-script", "onnx-step", "onnx-training")  # all that run under onnxruntime
 UNIT = 48  # cases that a worker is given at once
 INSIDE = ("onnxruntime", "reference", "comparison")
 _WORDS = {
@@ -149,22 +149,23 @@ def every_nth_unit(cases: Sequence[Case], every: int) -> list[Case]:
 
 @click.command()
 @click.option("--cache", type=click.Path(path_type=Path), metavar="FOLDER", help="A cache to fill, or a full one.")
+@click.option("--backend", "names", multiple=True, default=BACKENDS, metavar="NAME", help="Only this; may be repeated.")
 @click.option("--every", default=1, metavar="N", help="Only every Nth unit of 48 cases of the suite; 1.")
-def main(cache: Path | None, every: int) -> None:
-    """Measure a run of onnx-dynamo and onnx-script whose exports are all in the cache."""
+def main(cache: Path | None, names: tuple[str, ...], every: int) -> None:
+    """Measure a run whose exports are all in the cache."""
     suite = load_suite()
     cases = every_nth_unit([case for case in suite.cases if "slow" not in case.marks], every)
     with tempfile.TemporaryDirectory(prefix="conformance-warm-") as own:
         folder = cache or Path(own)
         folder.mkdir(parents=True, exist_ok=True)
-        deadly = {key for key, _ in fill(folder, BACKENDS, cases)}
+        deadly = {key for key, _ in fill(folder, names, cases)}
         os.environ["CONFORMANCE_CACHE_DIR"] = str(folder)
         cases = [case for case in cases if case.key not in deadly]
-        warm(cases[:UNIT], suite.divergences, BACKENDS)  # imports
-        spent, records = warm(cases, suite.divergences, BACKENDS)
+        warm(cases[:UNIT], suite.divergences, names)  # imports
+        spent, records = warm(cases, suite.divergences, names)
     total = sum(spent.values())
     verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in Counter(r.verdict for r in records).most_common())
-    click.echo(f"{len(cases):,} cases, {len(records):,} records: {verdicts}")
+    click.echo(f"{', '.join(names)}: {len(cases):,} cases, {len(records):,} records: {verdicts}")
     click.echo(f"torch was {'' if 'torch' in sys.modules else 'not '}imported")
     for part, words in _WORDS.items():
         share = spent.get(part, 0.0)
