@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from collections.abc import Generator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -16,7 +16,7 @@ from conformance.engine.messages import Finished, Note, Ready
 from conformance.engine.plan import Plan
 from conformance.engine.runtime import foretold
 from conformance.engine.schedule import Schedule
-from conformance.engine.store import EVIDENCE, Store, StoredRun, lines_of, read_run
+from conformance.engine.store import EVIDENCE, Store, StoredRun, read_run
 from conformance.errors import UsageError
 from conformance.record import BAD, Cause, Footer, Header, Record
 from conformance.suite.case import Case, Divergence
@@ -108,28 +108,28 @@ class _Run:
                 self._pass_on_notes()
             self._write()
             self._pass_on_notes()
-            self._finish(time.perf_counter() - started)
+            return self._finish(time.perf_counter() - started)
         finally:
             events.close()
             self._store.close()
-        return read_run(self._store.path)
 
-    def _finish(self, seconds: float) -> None:
+    def _finish(self, seconds: float) -> StoredRun:
         """Check what is on the disk, not what is remembered; then the footer may say that it is complete."""
-        self._plan.check_complete(line for line in lines_of(self._store.path) if isinstance(line, Record))
+        stored = read_run(self._store.path)
+        self._plan.check_complete(stored.records)
         footer = Footer(
             records=self._verdicts.total(),
             verdicts=dict(self._verdicts),
             seconds=round(seconds, 3),
-            causes=self._causes(),
+            causes=self._causes(stored.records),
         )
         self._store.finish(footer)
+        return replace(stored, footer=footer)
 
-    def _causes(self) -> tuple[Cause, ...]:
+    def _causes(self, records: Sequence[Record]) -> tuple[Cause, ...]:
         """What the failures of each op and backend have in common."""
         if not any(self._verdicts[verdict] for verdict in BAD):
             return ()
-        records = [line for line in lines_of(self._store.path) if isinstance(line, Record)]
         if not any(record.suspicion for record in records):
             return ()
         from conformance.diagnose import diagnose
