@@ -1,7 +1,7 @@
 """What references said, kept on disk between runs; a result that is read back is that which was computed, bit for bit.
 
 A result stands under a digest of everything that it depends on: the source of the references and of what composes
-them, the case, the very bits of its inputs, precision class, variant and versions.  How it is kept: see pack_cache.
+them, the case, its inputs, precision class, variant and versions.  How it is kept: see pack_cache.
 
 Nobody is told of a failure from a kept result: see ``engine.tools``.
 """
@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from conformance import __version__
 from conformance.backends.export_cache import standard_cache
 from conformance.cache_folder import REFERENCES_LIMIT, references_folder
+from conformance.input_cache import making
 from conformance.inputs import Inputs
 from conformance.ops import OPS
 from conformance.pack_cache import PackCache
-from conformance.suite.case import DESCRIPTIVE, Case
-from conformance.suite.identity import CONTENT
+from conformance.suite.case import Case
+from conformance.suite.identity import spelled
 from references.expected import Expected, Quantity
 from references.rounding import Class
 
@@ -40,7 +41,6 @@ FORM = 1  # of what is written; another number makes everything anew
 SMALL = 1 << 11  # elements of an input; of a larger one the arrays take about as long to read as to compute
 #: what the references say is decided by these, too
 _DECIDING = ("composition.py", "reference.py", "judge/expectation.py", "judge/end_to_end.py", "inputs/bits.py", "ops")
-_DECIDES = tuple(name for name in ("op", "args", "shape", *CONTENT) if name not in DESCRIPTIVE)
 _LENGTH = struct.Struct("<Q")
 
 
@@ -76,11 +76,11 @@ class KeptReferences:
         """The digest under which a result stands; None where it is not worth keeping, or not ours to tell."""
         if any(step.x.size > SMALL for step in inputs.steps) or not _ours(case.op, variant):
             return None
-        content = [getattr(case, name) for name in _DECIDES]
+        parts = [_surroundings(), spelled(case), f"{label}\n{variant}\n".encode()]
+        if inputs.are_of(case):  # they follow from the case and from what makes them
+            return hashlib.sha256(b"".join([*parts, making()])).hexdigest()
         arrays = [array.tobytes() for array in _arrays(inputs)]
-        head = [case.key, label, variant, content, [len(array) for array in arrays]]
-        parts = (_surroundings(), msgspec.msgpack.encode(head, order="deterministic"), *arrays)
-        return hashlib.sha256(b"".join(parts)).hexdigest()
+        return hashlib.sha256(b"".join([*parts, repr([*map(len, arrays)]).encode(), *arrays])).hexdigest()
 
     def get(self, key: str) -> list[Expected] | None:
         """The steps under a key; they hold no state to go on from, since nothing goes on from them."""

@@ -104,7 +104,7 @@ def one_at_a_time(planned: Sequence[Planned]) -> Measured:
 
 @click.command()
 @click.option("--sample", is_flag=True, help="Not every case, only those that a run exports by default.")
-@click.option("--every", default=1, metavar="N", help="Only every Nth unit of 48 cases of the suite; 1.")
+@click.option("--every", default=1, metavar="N", help="Only every Nth unit of cases of the suite; 1.")
 @click.option("--alone", default=24, metavar="N", help="Steps for the loop, evenly from all; 24.")
 def main(sample: bool, every: int, alone: int) -> None:  # noqa: FBT001 - click passes flags by name
     """Measure the exports of the shipped suite."""

@@ -24,13 +24,14 @@ import click
 from conformance.engine.bench import Bench, Teller
 from conformance.engine.execute import Tools
 from conformance.engine.messages import Assignment
+from conformance.engine.schedule import LARGEST_UNIT
 from conformance.engine.tools import standard
 from conformance.record import Record
 from conformance.suite.case import Case
 from conformance.suite.loader import load_suite
 
 BACKENDS = ("onnx-dynamo", "onnx-script", "onnx-step", "onnx-training")  # all that run under onnxruntime
-UNIT = 48  # cases that a worker is given at once
+UNIT = LARGEST_UNIT  # cases that a worker is given at once
 INSIDE = ("onnxruntime", "reference", "comparison")
 _WORDS = {
     "onnxruntime": "creating sessions, running and ending them",
@@ -150,7 +151,7 @@ def every_nth_unit(cases: Sequence[Case], every: int) -> list[Case]:
 @click.command()
 @click.option("--cache", type=click.Path(path_type=Path), metavar="FOLDER", help="A cache to fill, or a full one.")
 @click.option("--backend", "names", multiple=True, default=BACKENDS, metavar="NAME", help="Only this; may be repeated.")
-@click.option("--every", default=1, metavar="N", help="Only every Nth unit of 48 cases of the suite; 1.")
+@click.option("--every", default=1, metavar="N", help="Only every Nth unit of cases of the suite; 1.")
 def main(cache: Path | None, names: tuple[str, ...], every: int) -> None:
     """Measure a run whose exports are all in the cache."""
     suite = load_suite()

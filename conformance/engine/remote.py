@@ -29,7 +29,7 @@ from conformance.engine.messages import (
 from conformance.engine.whereabouts import IDLE, PREPARING, RUNNING, Mark
 from conformance.record import Record
 
-TOGETHER = 0.02  # seconds for which records wait for others, to be sent in one message
+TOGETHER = 0.05  # seconds for which records wait for others, to be sent in one message
 
 
 class ChannelTeller(Teller):

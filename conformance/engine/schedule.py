@@ -15,7 +15,7 @@ from conformance.errors import InternalError
 from conformance.record import Record
 from conformance.suite.case import Case, Divergence
 
-LARGEST_UNIT = 48  # cases; so many exports in one call cost little more than one
+LARGEST_UNIT = 96  # cases; so many exports in one call cost little more than one
 SMALLEST_UNIT = 8
 WINDOW = 20_000  # places that work may run ahead of the oldest pair without a record; bounds what is held back
 CONFIRMATIONS = 3  # crashes alike that were confirmed alone, after which the next are believed at once

@@ -13,6 +13,7 @@ from conformance.inputs.families import GENERATORS, Draw
 from conformance.ops import OPS
 from conformance.reference import build_reference
 from conformance.suite.case import Case
+from conformance.suite.identity import spelled
 from references.fold import Fold
 from references.rounding import STORAGE
 
@@ -43,7 +44,7 @@ class Inputs:
 
     def are_of(self, case: Case) -> bool:
         """Whether these very inputs were made for this case: what was kept under its key then holds for them."""
-        return self._case is case or self._case == case
+        return self._case is case or (self._case is not None and spelled(self._case) == spelled(case))
 
 
 def make_inputs(case: Case) -> Inputs:
