@@ -50,7 +50,7 @@ def test_every_part_of_a_run_is_seen_and_the_runtime_is_left_as_it_was(case_of, 
     took = time.process_time() - began
     assert [record.verdict for record in records] == ["pass"]
     assert all(spent[part] > 0 for part in (*INSIDE, "inputs", "graphs", "rest"))
-    assert sum(spent.values()) == pytest.approx(took, rel=0.1)
+    assert sum(spent.values()) <= took, "no time counts twice"
     assert (onnxruntime_session.load_bytes, onnxruntime_session.Sessions._drop) == plain
 
 
