@@ -224,7 +224,7 @@ def read_run(path: Path) -> StoredRun:
     footer: Footer | None = None
     records: list[Record] = []
     names: set[tuple[str, str]] = set()
-    count = 0
+    count, in_memory = 0, _count_lines(file) <= IN_MEMORY
     for line in lines_of(file):
         match line:
             case Header():
@@ -232,14 +232,19 @@ def read_run(path: Path) -> StoredRun:
             case Record():
                 count += 1
                 names.add((line.id, line.backend))
-                if count <= IN_MEMORY:
+                if in_memory:
                     records.append(line)
             case Footer():
                 footer = line
     assert header is not None
     held = _held(file.parent / HELD, names) if footer is None else []
-    kept = (*records, *held) if count <= IN_MEMORY else OnDisk(file, count, held)
+    kept = (*records, *held) if in_memory else OnDisk(file, count, held)
     return StoredRun(header=header, records=kept, footer=footer, path=file)
+
+
+def _count_lines(file: Path) -> int:
+    with file.open("rb") as lines:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: lines.read(1 << 20), b""))
 
 
 def _unfinished(file: Path) -> StoredRun:
