@@ -7,23 +7,20 @@ what would be made, bit for bit.  How they are kept: see pack_cache.
 from __future__ import annotations
 
 import hashlib
-import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from math import prod
-from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance import __version__
 from conformance.backends.export_cache import standard_cache
 from conformance.cache_folder import INPUTS_LIMIT, inputs_folder
 from conformance.inputs import Inputs, StepInputs, make_inputs
 from conformance.pack_cache import PackCache
+from conformance.source_digest import source_digest
 from conformance.suite.case import Case
 from conformance.suite.identity import spelled
 from references.rounding import STORAGE
@@ -76,7 +73,7 @@ class KeptInputs:
             except (msgspec.MsgspecError, KeyError, TypeError, ValueError):  # whole, but not ours
                 pass
         made = make_inputs(case)
-        if sum(array.nbytes for array in _arrays(made)) <= LARGEST:
+        if sum(array.nbytes for array in made.arrays()) <= LARGEST:
             self._store.put(key, encoded(made))
         return made
 
@@ -86,14 +83,6 @@ def standard_inputs() -> KeptInputs | None:
     return None if standard_cache() is None else KeptInputs(PackCache(inputs_folder(), INPUTS_LIMIT))
 
 
-def _arrays(inputs: Inputs) -> Iterator[Array]:
-    yield from inputs.params.values()
-    yield from inputs.buffers.values()
-    for step in inputs.steps:
-        yield step.x
-        yield step.grad_output
-
-
 def _key(case: Case) -> str:
     return hashlib.sha256(making() + spelled(case)).hexdigest()
 
@@ -101,14 +90,7 @@ def _key(case: Case) -> str:
 @cache
 def making() -> bytes:
     """The digest of everything that makes inputs, which is the same for all cases of a process."""
-    versions = (FORM, __version__, np.__version__, ml_dtypes.__version__, platform.machine(), platform.python_version())
-    digest = hashlib.sha256(repr(versions).encode())
-    package = Path(__file__).parent
-    for place in (package.parent / "references", *(package / name for name in _DECIDING)):
-        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            digest.update(f"{file.relative_to(package.parent).as_posix()}\n".encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.digest()
+    return source_digest(FORM, _DECIDING)
 
 
 # ---- to bytes and back ----------------------------------------------------------------------------------------------

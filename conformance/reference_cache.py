@@ -9,27 +9,24 @@ Nobody is told of a failure from a kept result: see ``engine.tools``.
 from __future__ import annotations
 
 import hashlib
-import platform
 import struct
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache
 from math import prod
-from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from conformance import __version__
 from conformance.backends.export_cache import standard_cache
 from conformance.cache_folder import REFERENCES_LIMIT, references_folder
 from conformance.input_cache import making
 from conformance.inputs import Inputs
 from conformance.ops import OPS
 from conformance.pack_cache import PackCache
+from conformance.source_digest import source_digest
 from conformance.suite.case import Case
 from conformance.suite.identity import spelled
 from references.expected import Expected, Quantity
@@ -79,7 +76,7 @@ class KeptReferences:
         parts = [_surroundings(), spelled(case), f"{label}\n{variant}\n".encode()]
         if inputs.are_of(case):  # they follow from the case and from what makes them
             return hashlib.sha256(b"".join([*parts, making()])).hexdigest()
-        arrays = [array.tobytes() for array in _arrays(inputs)]
+        arrays = [array.tobytes() for array in inputs.arrays()]
         return hashlib.sha256(b"".join([*parts, repr([*map(len, arrays)]).encode(), *arrays])).hexdigest()
 
     def get(self, key: str) -> list[Expected] | None:
@@ -105,29 +102,10 @@ def _ours(op: str, variant: str) -> bool:
     return (entry.variants[variant] if variant else entry.reference).startswith("references.")
 
 
-def _arrays(inputs: Inputs) -> Iterator[Array]:
-    yield from inputs.params.values()
-    yield from inputs.buffers.values()
-    for step in inputs.steps:
-        yield step.x
-        yield step.grad_output
-
-
 @cache
 def _surroundings() -> bytes:
     """Everything that is the same for all cases of a process."""
-    package = Path(__file__).parent
-    digest = hashlib.sha256(
-        repr(
-            (FORM, __version__, np.__version__, ml_dtypes.__version__, platform.machine(), platform.python_version())
-        ).encode()
-    )
-    places = [package.parent / "references", *(package / name for name in _DECIDING)]
-    for place in places:
-        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            digest.update(f"{file.relative_to(package.parent).as_posix()}\n".encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.digest()
+    return source_digest(FORM, _DECIDING)
 
 
 # ---- to bytes and back ----------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from conformance.checking.trials import TRIAL
 from conformance.diagnose import Searches
 from conformance.engine.execute import Judged, Tools
 from conformance.engine.tools import standard
-from conformance.judge import Expectation
 from conformance.judge.structure import expected_structure
 from conformance.judge.verdict import Judgement
 from conformance.observation import Observation
@@ -23,15 +22,13 @@ QUICK_SEARCH = 2.0  # CPU seconds in each process
 QUICK_ELEMENTS = 20_000  # of a case whose cause is looked for
 
 
-def tools(searches: Searches | None = None, *, memory: bool = True) -> Tools:
+def tools(searches: Searches | None = None) -> Tools:
     """The tools of a real run, with a judge that asks a candidate for its numbers and not for torch's manners.
 
     What torch refuses, a candidate may refuse in its own words; that it does not is a remark.  So are the memory format
     of the output, the names in the state_dict, and a count of batches that is not kept.
-
-    memory: whether results of references are kept for other runs; of a failing case they are computed in any case.
     """
-    usual = standard() if memory else replace(standard(), expect=Expectation)
+    usual = standard()
     search = usual.suspects if searches is None else searches
 
     def judge(
@@ -62,7 +59,7 @@ def tools(searches: Searches | None = None, *, memory: bool = True) -> Tools:
 
 def quick_tools() -> Tools:
     """The same, with little time for the search for the cause: who asks for few cases wants to know soon."""
-    return tools(searches=Searches(QUICK_SEARCH, QUICK_ELEMENTS), memory=False)
+    return tools(searches=Searches(QUICK_SEARCH, QUICK_ELEMENTS))
 
 
 def trial_tools() -> Tools:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,14 @@ class Inputs:
     buffers: dict[str, Array]  # in param_dtype; num_batches_tracked is int64 of shape ()
     steps: tuple[StepInputs, ...]
     _case: Case | None = field(default=None, init=False, repr=False, compare=False)  # a changed copy is no case's own
+
+    def arrays(self) -> Iterator[Array]:
+        """Parameters, buffers, and x and upstream gradient of each step."""
+        yield from self.params.values()
+        yield from self.buffers.values()
+        for step in self.steps:
+            yield step.x
+            yield step.grad_output
 
     def made_for(self, case: Case) -> Inputs:
         """These, known from now on as what ``make_inputs`` has for the case."""
