@@ -31,7 +31,7 @@ class Listener(Protocol):
     """Who watches a run go by: a progress bar."""
 
     def began(self, header: Header, done: int) -> None:
-        """The header is known; so many records were there already."""
+        """The header is known; so many records were in its file already."""
 
     def recorded(self, record: Record) -> None:
         """A record, as it is written."""
@@ -167,7 +167,7 @@ class _Run:
             )
         if not self._introduced:
             self._introduced = True
-            self._listener.began(known, len(self._store.done))
+            self._listener.began(known, self._store.written)
 
     def _complete_header(self, ready: Ready, versions: dict[str, str]) -> Header:
         return msgspec.structs.replace(

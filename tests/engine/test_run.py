@@ -28,10 +28,11 @@ BACKENDS = ("fake-a", "fake-b")
 
 class Quiet:
     def __init__(self):
-        self.headers, self.records, self.notes = [], [], []
+        self.headers, self.records, self.notes, self.done = [], [], [], 0
 
     def began(self, header, done):
         self.headers.append(header)
+        self.done = done
 
     def recorded(self, record):
         self.records.append(record)
@@ -173,6 +174,18 @@ def test_an_interrupted_run_keeps_what_was_done_and_resumes_to_the_same_records(
     assert timeless(resumed.records) == timeless(whole.records)
     assert len(listener.records) == 4
     assert timeless(read_run(tmp_path / "cut" / "latest").records) == timeless(whole.records)
+
+
+def test_a_resumed_run_tells_each_record_once_those_that_waited_for_their_turn_included(tmp_path):
+    plan, listener = plan_of("", "", "", ""), Quiet()
+    whole = carry_out(plan, tmp_path / "whole")
+    cut = Store.create(tmp_path / "cut")
+    cut.begin(whole.header)
+    cut.add(whole.records[:2])
+    cut.hold([whole.records[2], whole.records[5]])
+    cut.close()
+    carry_out(plan, tmp_path, store=Store.resume(tmp_path / "cut" / "latest"), listener=listener)
+    assert (listener.done, len(listener.records)) == (2, len(plan.pairs) - 2)
 
 
 def test_a_run_of_other_cases_cannot_be_resumed(tmp_path):
