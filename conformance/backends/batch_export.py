@@ -14,7 +14,7 @@ import torch
 
 from conformance.backends.call_costs import many_together, one_registry
 from conformance.backends.canonical import Parts, canonical
-from conformance.backends.exporters import dynamo_program, open_axes, optimised, with_dynamo
+from conformance.backends.exporters import dynamo_program, open_axes, optimised, uncollected, with_dynamo
 from conformance.backends.form import PLAIN, Form
 
 Outcome = onnx.ModelProto | Exception
@@ -114,7 +114,7 @@ class BatchExport:
             return
         places = list(jobs)
         try:
-            with many_together():
+            with uncollected(), many_together():
                 models = _together([jobs[place] for place in places])
         except Exception as error:  # noqa: BLE001 - some job among these; either the error or the halves tell which
             broken = [places[each] for each in _broken(error)]

@@ -5,7 +5,6 @@ Each of these is a switch or a function deep inside of torch; a torch that keeps
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -46,22 +45,10 @@ def many_together() -> Iterator[None]:
     does not capture is exported by itself afterwards, in every way; and operators are looked up once.
     """
     with ExitStack() as stack:
-        for each in (one_registry, _without_collections, _without_traces, _without_sources, _one_way, _operators_once):
+        for each in (one_registry, _without_traces, _without_sources, _one_way, _operators_once):
             with suppress(ImportError, AttributeError):
                 stack.enter_context(each())
         yield
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Most of the objects that a call makes live until its end: a look through them for garbage finds next to none."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def dynamo_program(
         ValueError: the exporter wrote another opset than it was asked for.
     """
     options: dict[str, Any] = {} if shapes is None else {"dynamic_shapes": shapes}
-    with quiet(), _uncollected():
+    with quiet(), uncollected():
         program = torch.onnx.export(
             module, inputs, dynamo=True, verbose=False, opset_version=opset, optimize=optimise, **options
         )
@@ -92,7 +92,7 @@ def optimised(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """The garbage collector looks through millions of objects that an exporter still needs, for a fifth of the time."""
     collects = gc.isenabled()
     gc.disable()
