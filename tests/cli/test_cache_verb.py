@@ -43,27 +43,18 @@ def test_an_unknown_verb_of_the_cache_is_a_usage_error(call, cache):
     assert call("cache", "burn").code == 4
 
 
-def test_results_of_references_are_counted_and_cleared_too(call, cache):
-    kept = PackCache(cache.folder.parent / "references", 1 << 30)
+@pytest.mark.parametrize(
+    ("folder", "several", "one"),
+    [
+        ("references", "reference results", "reference result"),
+        ("inputs", "sets of inputs", "set of inputs"),
+        ("runs", "cases with their graphs", "case with its graphs"),
+    ],
+)
+def test_what_is_kept_in_packs_is_counted_and_cleared_too(call, cache, folder, several, one):
+    kept = PackCache(cache.folder.parent / folder, 1 << 30)
+    assert f"0 {several}, 0.0 MiB" in call("cache", "info").out
     kept.put("ab" * 32, bytes(2**20))
-    assert "1 reference result, 1.0 MiB" in call("cache", "info").out
-    assert "removed 1 reference result, 1.0 MiB" in call("cache", "clear").out
-    assert kept.contents().entries == 0
-
-
-def test_inputs_are_counted_and_cleared_too(call, cache):
-    kept = PackCache(cache.folder.parent / "inputs", 1 << 28)
-    assert "0 sets of inputs, 0.0 MiB" in call("cache", "info").out
-    kept.put("ab" * 32, bytes(2**20))
-    assert "1 set of inputs, 1.0 MiB" in call("cache", "info").out
-    assert "removed 1 set of inputs, 1.0 MiB" in call("cache", "clear").out
-    assert kept.contents().entries == 0
-
-
-def test_cases_with_their_graphs_are_counted_and_cleared_too(call, cache):
-    kept = PackCache(cache.folder.parent / "runs", 1 << 28)
-    assert "0 cases with their graphs, 0.0 MiB" in call("cache", "info").out
-    kept.put("ab" * 32, bytes(2**20))
-    assert "1 case with its graphs, 1.0 MiB" in call("cache", "info").out
-    assert "removed 1 case with its graphs, 1.0 MiB" in call("cache", "clear").out
+    assert f"1 {one}, 1.0 MiB" in call("cache", "info").out
+    assert f"removed 1 {one}, 1.0 MiB" in call("cache", "clear").out
     assert kept.contents().entries == 0
