@@ -46,9 +46,8 @@ class Contents:
 class ExportCache:
     """Bytes by key, where a key is a digest in hexadecimal.  Never raises for what it finds in its folder."""
 
-    def __init__(self, folder: Path, limit: int = LIMIT, looks: int = LOOKS) -> None:
+    def __init__(self, folder: Path, limit: int = LIMIT) -> None:
         self.folder = folder
-        self._looks = looks
         self.limit = limit
         self._folder = f"{folder}{os.sep}"
         self._unseen = limit  # bytes written since the folder was looked through; the first write looks
@@ -89,7 +88,7 @@ class ExportCache:
                 raise
             return
         self._unseen += len(payload)
-        if self._unseen >= self.limit // self._looks:
+        if self._unseen >= self.limit // LOOKS:
             self.tidy()
 
     def tidy(self) -> None:
