@@ -16,7 +16,7 @@ import time
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from conformance.backends.export_cache import ABANDONED, FRESH, KEPT_SHARE, Cont
 
 SMALL = 1 << 20  # bytes; packs below are joined
 MANY = 32  # small packs, from which on they are joined
+AHEAD = 1 << 16  # bytes that are read at once: what follows in a pack is most often what is wanted next
 LOOKS = 8  # how many times the limit's worth of bytes may be written before the folder is looked through again
 _PACK, _INDEX = ".pack", ".index"
 _ENTRY = struct.Struct("<32sQQ")  # key, where in the pack, bytes of the payload
@@ -74,7 +75,7 @@ class PackCache:
         self.folder = folder
         self.limit = limit
         self._known: dict[bytes, _Place] | None = None
-        self._files: dict[Path, FileIO] = {}
+        self._files: dict[Path, FileIO | BufferedReader] = {}
         weakref.finalize(self, _close, self._files)
         self._own: _Own | None = None
         self._refused = False  # the disk took nothing once
@@ -148,9 +149,9 @@ class PackCache:
         if self._own is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{time.time_ns()}-{os.getpid()}-{secrets.token_hex(4)}{_PACK}"
-            for file, mode in ((path, "x+"), (path.with_suffix(_INDEX), "x")):
-                self._files[file] = FileIO(file, mode)
-            self._own = _Own(self._files[path], self._files[path.with_suffix(_INDEX)], path)
+            pack = self._files[path] = FileIO(path, "x+")
+            index = self._files[path.with_suffix(_INDEX)] = FileIO(path.with_suffix(_INDEX), "x")
+            self._own = _Own(pack, index, path)
             self.tidy()
         self._places()[key] = self._own.append(key, payload)
 
@@ -176,10 +177,10 @@ class PackCache:
                             known[key] = _Place(pack.path, start, size)
         return self._known
 
-    def _opened(self, pack: Path) -> FileIO:
+    def _opened(self, pack: Path) -> FileIO | BufferedReader:
         file = self._files.get(pack)
         if file is None:
-            file = self._files[pack] = FileIO(pack)
+            file = self._files[pack] = BufferedReader(FileIO(pack), AHEAD)
             if abs(time.time() - os.fstat(file.fileno()).st_mtime) > FRESH:
                 with suppress(OSError):
                     os.utime(pack)  # the least recently used go first
@@ -209,7 +210,7 @@ def _put(file: FileIO, place: int, data: bytes) -> None:
         data = data[file.write(data) :]
 
 
-def _close(files: dict[Path, FileIO]) -> None:
+def _close(files: dict[Path, FileIO | BufferedReader]) -> None:
     for file in files.values():
         file.close()
     files.clear()

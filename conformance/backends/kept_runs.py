@@ -22,19 +22,26 @@ from conformance.backends.toolchain import toolchain
 from conformance.cache_folder import RUNS_LIMIT, runs_folder
 from conformance.input_cache import making
 from conformance.pack_cache import PackCache
+from conformance.source_digest import source_digest
 from conformance.suite.case import Case
 from conformance.suite.identity import spelled
 
+_FORM = 2  # of what is written; another number makes everything anew
+_DECIDING = ("backends/kept_runs.py", "backends/onnx_capture.py")  # beside what makes graphs and inputs
 _IN_MEMORY = 128  # cases; a worker is given fewer at once
 _LARGEST = 1 << 18  # bytes of all graphs of a case; of larger ones, finding them is a small part of the time
 
 
 class ReadyStep(msgspec.Struct, frozen=True, array_like=True):
-    """A graph with its state, or the words in which it was refused; what training made of the parameters there."""
+    """A graph with its state, or the words in which it was refused; what training made of the parameters there.
+
+    ``opened``: of a network, the same graph with everything that its nodes compute as outputs.
+    """
 
     graph: bytes
     refused: str = ""
     trained: tuple[KeptTensor, ...] = ()
+    opened: bytes = b""
 
 
 class KeptRun(msgspec.Struct, frozen=True, array_like=True):
@@ -59,7 +66,7 @@ class KeptRuns:
         """Those of this machine, for as long as exporter, packages and whatever makes inputs stay as they are."""
         return cls(
             None if standard_cache() is None else _in(runs_folder()),
-            f"run {exporter}\n{toolchain()}\n{making().hex()}\n",
+            f"run {exporter}\n{toolchain()}\n{making().hex()}\n{source_digest(_FORM, _DECIDING).hex()}\n",
         )
 
     def steps(self, case: Case) -> tuple[ReadyStep, ...]:
@@ -75,7 +82,7 @@ class KeptRuns:
         """Keep the first steps of a case, unless they are too large or end in what says nothing about the next time."""
         if self._disk is None or not steps or passing(steps[-1].refused):
             return
-        if sum(len(step.graph) for step in steps) > _LARGEST:
+        if sum(len(step.graph) + len(step.opened) for step in steps) > _LARGEST:
             return
         name, run = self._name(case), KeptRun(tuple(steps))
         self._remember(name, run)

@@ -51,7 +51,11 @@ def capture_onnx(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> tuple[C
     Raises:
         UsageError: an input is missing or unknown, or the runtime refuses the model; its own words are given.
     """
-    exposed = add_intermediates(model)
+    return capture_opened(add_intermediates(model), inputs)
+
+
+def capture_opened(exposed: onnx.ModelProto, inputs: Mapping[str, Array]) -> tuple[Captured, ...]:
+    """The same, of what ``add_intermediates`` made."""
     values = _run(exposed, inputs)
     opsets = {entry.domain: entry.version for entry in exposed.opset_import}
     opset = opsets.get("", opsets.get("ai.onnx", 1))

@@ -18,7 +18,7 @@ from conformance.backends.models import Bytewise, Entry, Failed, Made, Models
 from conformance.backends.onnx_evidence import blame, observed, write_backend_test
 from conformance.backends.onnxruntime_session import Sessions, run_model
 from conformance.backends.planned import Planned
-from conformance.backends.plans import KeptStep, Plans, arrays_of, kept_plans, kept_tensor
+from conformance.backends.plans import KeptStep, KeptTensor, Plans, arrays_of, kept_plans, kept_tensor
 from conformance.backends.reasons import stated
 from conformance.backends.seeds import draws, seed_runtime
 from conformance.backends.state import bind, template
@@ -152,7 +152,7 @@ class OnnxModule:
             output, took = run_graph(ready.graph, given.x, optimise=optimise, sessions=sessions)
             step = observed(output)
             step.arrays.update(arrays_of(ready.trained))
-            steps.append(step if OPS[case.op].nodes is None else self._opened(step, ready.graph, given.x))
+            steps.append(_with_nodes(step, ready.opened, given.x) if ready.opened else step)
             seconds += took
         return Observation(tuple(steps), None, seconds)
 
@@ -174,7 +174,7 @@ class OnnxModule:
         try:
             for planned in self._plans.of(case, inputs)[len(known) :]:
                 trained = tuple(kept_tensor(name, array) for name, array in planned.trained.items())
-                steps.append(ReadyStep(self.graph(planned), trained=trained))
+                steps.append(self._made(case, self.graph(planned), trained))
                 yield steps[-1]
         except Unsupported as words:
             steps.append(ReadyStep(b"", str(words)))
@@ -183,16 +183,13 @@ class OnnxModule:
             if own:
                 self._runs.keep(case, steps)
 
-    def _opened(self, step: StepObservation, graph: bytes, x: Array) -> StepObservation:
-        """The same step of a network, with every node of its graph as it was written, before any optimisation."""
-        from conformance.backends.onnx_capture import capture_onnx  # networks alone need it
+    def _made(self, case: Case, graph: bytes, trained: tuple[KeptTensor, ...]) -> ReadyStep:
+        if OPS[case.op].nodes is None:
+            return ReadyStep(graph, trained=trained)
+        from conformance.backends.onnx_capture import add_intermediates  # networks alone need it
 
-        model = onnx.load_model_from_string(graph)
-        try:
-            nodes = capture_onnx(model, {model.graph.input[0].name: x})
-        except UsageError as error:
-            raise Unsupported(f"with all tensors as outputs: {error.message}") from error
-        return replace(step, nodes=tuple(node for node in nodes if node.kind != "Constant"))
+        opened = add_intermediates(onnx.load_model_from_string(graph)).SerializeToString()
+        return ReadyStep(graph, trained=trained, opened=opened)
 
     def investigate(self, failure: Failure) -> str:
         """Who lost the numbers: the exporter, the optimiser or a kernel; and the graph, for others to run."""
@@ -238,6 +235,18 @@ class OnnxModule:
         if isinstance(found, Failed):
             raise Unsupported(found.words)
         return bind(found, planned.values)
+
+
+def _with_nodes(step: StepObservation, opened: bytes, x: Array) -> StepObservation:
+    """The same step of a network, with every node of its graph as it was written, before any optimisation."""
+    from conformance.backends.onnx_capture import capture_opened  # networks alone need it
+
+    model = onnx.load_model_from_string(opened)
+    try:
+        nodes = capture_opened(model, {model.graph.input[0].name: x})
+    except UsageError as error:
+        raise Unsupported(f"with all tensors as outputs: {error.message}") from error
+    return replace(step, nodes=tuple(node for node in nodes if node.kind != "Constant"))
 
 
 def run_graph(

@@ -14,15 +14,15 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from conformance.backends.arrays import Array, shape_name
+from conformance.backends.arrays import Array
 from conformance.backends.failure import Failure
 from conformance.backends.models import Models
-from conformance.backends.onnx_evidence import write_backend_test
+from conformance.backends.onnx_evidence import observed, write_backend_test
 from conformance.backends.onnx_module import LateBatchExport, OnnxModule, with_dynamo
 from conformance.backends.plans import kept_plans
 from conformance.backends.reasons import stated
 from conformance.inputs import Inputs
-from conformance.observation import Observation, StepObservation
+from conformance.observation import Observation
 from conformance.suite.case import Case
 
 
@@ -41,8 +41,9 @@ class OnnxReference(OnnxModule):
         steps, seconds = [], 0.0
         for planned in self._plans.of(case, inputs):
             output, took = evaluated(self.model(planned), planned.x)
-            structure = {"dtype": output.dtype.name, "shape": shape_name(output.shape)}
-            steps.append(StepObservation({"output": output, **planned.trained}, structure))
+            step = observed(output)
+            step.arrays.update(planned.trained)
+            steps.append(step)
             seconds += took
         return Observation(tuple(steps), None, seconds)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import onnx
 
-from conformance.backends.arrays import shape_name
+from conformance.backends.arrays import name_of, shape_name
 from conformance.backends.dynamic_axes import distinct_shape
 from conformance.backends.failure import Failure
 from conformance.backends.models import Failed, Made, Models, entry_of
@@ -71,7 +71,7 @@ class OnnxStep:
         for case in cases:
             if self.unsupported(case) is not None:
                 continue
-            for phase in sorted(set(phases(case))):
+            for phase in dict.fromkeys(phases(case)):
                 digest = _digest(case, phase)
                 if digest not in waiting and digest not in self._models:
                     self._trace(case, phase, digest, waiting)
@@ -106,11 +106,13 @@ class OnnxStep:
     def _all_steps(self, case: Case, inputs: Inputs, *, optimise: bool) -> Observation:
         steps: list[StepObservation] = []
         seconds = 0.0
-        for number, phase in enumerate(phases(case)):
-            graph, arrays = self._graph(case, phase), given(case, inputs, steps, number)
+        order = phases(case)
+        graphs = {phase: (self._graph(case, phase), results(case, inputs, phase)) for phase in dict.fromkeys(order)}
+        for number, phase in enumerate(order):
+            graph, names = graphs[phase]
             seed_runtime(case, number)
             sessions = Sessions() if draws(case) else self._sessions  # one that has drawn goes on where it was
-            seen, took = self._step(graph, arrays, results(case, inputs, phase), sessions, optimise=optimise)
+            seen, took = self._step(graph, given(case, inputs, steps, number), names, sessions, optimise=optimise)
             seen.arrays.update(untouched(case, inputs, steps, phase))
             steps.append(seen)
             seconds += took
@@ -129,7 +131,7 @@ class OnnxStep:
             raise stated("run", error) from error
         arrays = dict(zip(names, ran.outputs, strict=True))
         structure = {
-            "dtype": arrays["output"].dtype.name,
+            "dtype": name_of(arrays["output"].dtype),
             "shape": shape_name(arrays["output"].shape),
             "input_modified": "yes" if ran.modified else "no",
         }

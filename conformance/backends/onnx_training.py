@@ -8,21 +8,22 @@ that the running statistics of training are those of another definition.  Operat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from conformance.backends.arrays import shape_name
-from conformance.backends.onnxruntime_session import load_model, run_on_many
+from conformance.backends.arrays import name_of, shape_name
+from conformance.backends.onnxruntime_session import Ran, Sessions, run_on_many
 from conformance.backends.reasons import stated
-from conformance.inputs import Inputs, StepInputs
+from conformance.inputs import Inputs
 from conformance.inputs.make import stored
 from conformance.observation import Array, Observation, StepObservation
 from conformance.ops import OPS
-from conformance.suite.case import Case, Mode
+from conformance.suite.case import Case
 
 _OPSET = 15
 _IR_VERSION = 8
@@ -32,6 +33,18 @@ _ELEMENT = {
     "bfloat16": TensorProto.BFLOAT16,
     "float16": TensorProto.FLOAT16,
 }
+_MODELS = 1024  # of a few hundred bytes each; the shipped suite has fewer
+
+
+class Node(NamedTuple):
+    """Everything that the graph of a step depends on."""
+
+    shape: tuple[int, ...]
+    channels: int
+    dtype: str
+    param_dtype: str
+    eps: float
+    momentum: float | None  # None where the node does not train
 
 
 class OnnxTraining:
@@ -42,6 +55,9 @@ class OnnxTraining:
         "output", "buffer.running_mean", "buffer.running_var", "dtype", "shape", "input_modified",
     )  # fmt: skip
 
+    def __init__(self) -> None:
+        self._sessions = Sessions()
+
     def available(self) -> str | None:
         return None
 
@@ -49,17 +65,17 @@ class OnnxTraining:
         return {"onnx": str(onnx.__version__), "onnxruntime": str(onnxruntime.__version__)}
 
     def unsupported(self, case: Case) -> str | None:
+        if OPS[case.op].family != "batch_norm":
+            return "the only operator with a training mode is BatchNormalization"
+        forever = case.args["momentum"] is None and case.args["track_running_stats"]
         reasons = {
-            "the only operator with a training mode is BatchNormalization": OPS[case.op].family != "batch_norm",
             "checks torch's own exception": case.raises is not None,
             "checks how torch treats integers": "int64" in (case.dtype, case.param_dtype),
             "onnxruntime arrays are always contiguous": case.layout != "contiguous",
             "a node has no optimizer, and nobody resets its statistics": case.optimizer is not None
             or bool(case.resets),
             "the node is built by hand: nothing is exported": case.export != type(case.export)(),
-            "BatchNormalization has no cumulative average": case.args.get("momentum", 0.0) is None
-            and "train" in case.steps
-            and case.args["track_running_stats"],
+            "BatchNormalization has no cumulative average": forever and "train" in case.steps,
             "ONNX does not say what the statistics of no values are": 0 in case.shape,
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
@@ -73,62 +89,91 @@ class OnnxTraining:
         Raises:
             Unsupported: onnxruntime refuses the node, in its own words.
         """
-        statistics = _statistics(case, inputs)
+        tracks = bool(case.args["track_running_stats"])
+        affine, statistics = _affine(case, inputs), _statistics(case, inputs)
         steps, seconds = [], 0.0
         for mode, given in zip(case.steps, inputs.steps, strict=True):
-            seen, statistics, took = _step(case, mode, given, inputs, statistics)
-            steps.append(seen)
-            seconds += took
+            training = mode == "train" or not tracks
+            ran = self._ran(case, [given.x, *affine, *statistics], training=training)
+            if training:
+                statistics = (ran.outputs[1], ran.outputs[2])
+            steps.append(_seen(ran, statistics if tracks else None))
+            seconds += ran.seconds
         return Observation(tuple(steps), None, seconds)
 
+    def _ran(self, case: Case, given: Sequence[Array], *, training: bool) -> Ran:
+        try:
+            graph = _checked(node_of(case, training=training))
+            session = self._sessions.of(graph, optimise=case.export.optimisation == "all")
+        except Exception as error:
+            raise stated("load", error) from error
+        try:
+            return run_on_many(session, given)
+        except Exception as error:
+            raise stated("run", error) from error
 
-def _step(
-    case: Case, mode: Mode, given: StepInputs, inputs: Inputs, statistics: tuple[Array, Array]
-) -> tuple[StepObservation, tuple[Array, Array], float]:
-    tracks = bool(case.args["track_running_stats"])
-    training = mode == "train" or not tracks
-    ones, zeros = (stored(np.full(statistics[0].shape, value), case.param_dtype) for value in (1.0, 0.0))
-    affine = (inputs.params.get("weight", ones), inputs.params.get("bias", zeros))
-    try:
-        session = load_model(training_model(case, training=training), optimise=case.export.optimisation == "all")
-    except Exception as error:
-        raise stated("load", error) from error
-    try:
-        ran = run_on_many(session, [given.x, *affine, *statistics])
-    except Exception as error:
-        raise stated("run", error) from error
-    arrays = {"output": ran.outputs[0]}
-    if training:
-        statistics = (ran.outputs[1], ran.outputs[2])
-    if tracks:
-        arrays |= {"buffer.running_mean": statistics[0], "buffer.running_var": statistics[1]}
+
+def _seen(ran: Ran, statistics: tuple[Array, Array] | None) -> StepObservation:
+    output = ran.outputs[0]
+    arrays = {"output": output}
+    if statistics is not None:
+        arrays["buffer.running_mean"], arrays["buffer.running_var"] = statistics
     structure = {
-        "dtype": arrays["output"].dtype.name,
-        "shape": shape_name(arrays["output"].shape),
+        "dtype": name_of(output.dtype),
+        "shape": shape_name(output.shape),
         "input_modified": "yes" if ran.modified else "no",
     }
-    return StepObservation(arrays, structure), statistics, ran.seconds
+    return StepObservation(arrays, structure)
+
+
+def _affine(case: Case, inputs: Inputs) -> tuple[Array, Array]:
+    """The parameters; the operator wants some even where the layer has none."""
+    if case.args["affine"]:
+        return inputs.params["weight"], inputs.params["bias"]
+    return _filled(case, 1.0), _filled(case, 0.0)
 
 
 def _statistics(case: Case, inputs: Inputs) -> tuple[Array, Array]:
     """The running statistics before the first step; the operator wants some even where the layer keeps none."""
     if case.args["track_running_stats"]:
         return inputs.buffers["running_mean"], inputs.buffers["running_var"]
-    channels = (int(case.args["num_features"]),)
-    return stored(np.zeros(channels), case.param_dtype), stored(np.ones(channels), case.param_dtype)
+    return _filled(case, 0.0), _filled(case, 1.0)
 
 
-def training_model(case: Case, *, training: bool) -> onnx.ModelProto:
+def _filled(case: Case, value: float) -> Array:
+    """One value for each channel."""
+    return stored(np.full((int(case.args["num_features"]),), value), case.param_dtype)
+
+
+def node_of(case: Case, *, training: bool) -> Node:
+    """The node that takes the step of a case in this mode."""
+    momentum = None
+    if training:
+        momentum = float(case.args["momentum"] or 0.0)  # None is that of statistics that nobody sees
+    channels, eps = int(case.args["num_features"]), float(case.args["eps"])
+    return Node(case.shape, channels, case.dtype, case.param_dtype, eps, momentum)
+
+
+@lru_cache(_MODELS)
+def _checked(node: Node) -> bytes:
+    """The model, serialised, if the checker of onnx has nothing against it."""
+    model = training_model(node)
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def training_model(wanted: Node) -> onnx.ModelProto:
     """BatchNormalization of (X, scale, B, input_mean, input_var).
 
     All three outputs of training are named: onnxruntime 1.31 dies of a node that leaves an optional one out.
     """
-    attributes: dict[str, Any] = {"epsilon": float(case.args["eps"]), "training_mode": int(training)}
+    training = wanted.momentum is not None
+    attributes: dict[str, Any] = {"epsilon": wanted.eps, "training_mode": int(training)}
     if training:
-        momentum = case.args["momentum"]
-        attributes["momentum"] = float(momentum) if momentum is not None else 0.0  # of statistics that nobody sees
-    x, param = _ELEMENT[case.dtype], _ELEMENT[case.param_dtype]
-    channels = (int(case.args["num_features"]),)
+        attributes["momentum"] = wanted.momentum
+    x, param = _ELEMENT[wanted.dtype], _ELEMENT[wanted.param_dtype]
+    channels = (wanted.channels,)
     names = ("scale", "B", "input_mean", "input_var")
     outputs = ("Y", "running_mean", "running_var") if training else ("Y",)
     node = helper.make_node("BatchNormalization", ["X", *names], outputs, name="batch_norm", **attributes)
@@ -136,11 +181,11 @@ def training_model(case: Case, *, training: bool) -> onnx.ModelProto:
         [node],
         "main",
         [
-            helper.make_tensor_value_info("X", x, case.shape),
+            helper.make_tensor_value_info("X", x, wanted.shape),
             *(helper.make_tensor_value_info(name, param, channels) for name in names),
         ],
         [
-            helper.make_tensor_value_info("Y", x, case.shape),
+            helper.make_tensor_value_info("Y", x, wanted.shape),
             *(helper.make_tensor_value_info(name, param, channels) for name in outputs[1:]),
         ],
     )

@@ -1,7 +1,8 @@
 """Where the time of an ONNX run goes whose exports are all in the cache.
 
-Run as ``python -m conformance.bench.warm``.  Each part is the time of the processor between its beginning and its end,
-without the parts that it calls.  The cache is one of its own, filled first in worker processes, as by a run, so that a
+Run as ``python -m conformance.bench.warm``, on a machine that does nothing else.  Each part is the time between its
+beginning and its end, without the parts that it calls; by the clock on the wall, since the clock of the processor takes
+longer to read than many a part.  The cache is one of its own, filled first in worker processes, as by a run, so that a
 case that ends the process ends none of this.  Inputs count as outside of what the goal allows: onnxruntime, references
 and comparison.
 """
@@ -44,7 +45,7 @@ _WORDS = {
 
 
 class Meter:
-    """Seconds of the processor by part; what one part calls of another counts for the other."""
+    """Seconds by part; what one part calls of another counts for the other."""
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = defaultdict(float)
@@ -52,12 +53,12 @@ class Meter:
 
     def __call__(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def metered(*arguments: Any, **named: Any) -> Any:
-            start = time.process_time()
             self._inner.append(0.0)
+            start = time.perf_counter()
             try:
                 return function(*arguments, **named)
             finally:
-                took = time.process_time() - start
+                took = time.perf_counter() - start
                 self.spent[part] += took - self._inner.pop()
                 self._inner[-1] += took
 
@@ -84,30 +85,33 @@ def metered_tools(meter: Meter) -> Tools:
 
 
 class Timed:
-    """A session with a clock on its runs."""
+    """A session with a clock on its runs and on its end, which the runtime takes its time for."""
 
     def __init__(self, meter: Meter, runtime: Any) -> None:
+        self._meter = meter
         self.run = meter("onnxruntime", runtime.run)
         self.run_with_ort_values = meter("onnxruntime", runtime.run_with_ort_values)
+
+    def __del__(self) -> None:
+        self._meter("onnxruntime", self.__dict__.clear)()
 
 
 def meter_onnxruntime(meter: Meter) -> Callable[[], None]:
     """Put a clock on sessions, from their creation to their end; the function that is returned takes it off."""
     from conformance.backends import onnxruntime_session as sessions
 
-    plain, drop = sessions.load_bytes, sessions.Sessions._drop  # noqa: SLF001 - where sessions begin and end
+    plain = sessions.load_bytes
     create = meter("onnxruntime", plain)
 
     def load(model: bytes, *, optimise: bool = True) -> sessions.Loaded:
         made = create(model, optimise=optimise)
         return sessions.Loaded(Timed(meter, made.runtime), made.takes, made.plain)
 
-    def put(load_bytes: Any, drop: Any) -> None:
+    def put(load_bytes: Any) -> None:
         sessions.load_bytes = load_bytes
-        sessions.Sessions._drop = drop  # type: ignore[method-assign]  # noqa: SLF001 - as above
 
-    put(load, meter("onnxruntime", drop))
-    return lambda: put(plain, drop)
+    put(load)
+    return lambda: put(plain)
 
 
 def warm(cases: Sequence[Case], divergences: Any, names: Sequence[str]) -> tuple[dict[str, float], list[Record]]:
@@ -170,7 +174,7 @@ def main(cache: Path | None, names: tuple[str, ...], every: int) -> None:
     click.echo(f"torch was {'' if 'torch' in sys.modules else 'not '}imported")
     for part, words in _WORDS.items():
         share = spent.get(part, 0.0)
-        click.echo(f"{part:<14}{share:8.2f} cpu s {share / total:7.1%}   {words}")
+        click.echo(f"{part:<14}{share:8.2f} s {share / total:7.1%}   {words}")
     outside = total - sum(spent.get(part, 0.0) for part in INSIDE)
     goal = "goal: under 10 %"
     click.echo(f"outside of {', '.join(INSIDE)}: {outside / total:.1%} ({goal})")

@@ -8,31 +8,33 @@ from functools import cache
 from importlib import metadata
 
 from conformance.suite.case import Case, Divergence
-from conformance.suite.when import case_context, holds
+from conformance.suite.when import RUNTIME, When, case_context, holds
 
 
 def surroundings(backend: str, versions: Mapping[str, str]) -> dict[str, str]:
     """The runtime keys of a ``when``: backend, device, machine, and versions by package."""
+    return {"backend": backend, "device": "cuda" if backend.endswith("cuda") else "cpu", **_here(), **versions}
+
+
+@cache  # the version of NumPy is searched for in the folders of all packages: a sixth of the time of a small case
+def _here() -> Mapping[str, str]:
     return {
-        "backend": backend,
-        "device": "cuda" if backend.endswith("cuda") else "cpu",
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "numpy": _numpy(),
-        **versions,
+        "numpy": metadata.version("numpy"),
     }
-
-
-@cache
-def _numpy() -> str:
-    return metadata.version("numpy")  # searches the folders of all packages: a sixth of the time of a small case
 
 
 def applicable(case: Case, divergences: Mapping[str, Divergence], runtime: Mapping[str, str]) -> list[Divergence]:
     """The declared divergences whose every condition holds for this case, here."""
     declared = [divergences[name] for name in case.divergences if name in divergences]
-    context = {**case_context(case), **runtime} if declared else {}
-    return [divergence for divergence in declared if holds(divergence.when, context)]
+    here = [divergence for divergence in declared if holds(_of_runtime(divergence.when), runtime)]  # few of them
+    context = {**case_context(case), **runtime} if here else {}
+    return [divergence for divergence in here if holds(divergence.when, context)]
+
+
+def _of_runtime(when: When) -> When:
+    return {key: wanted for key, wanted in when.items() if key in RUNTIME}
 
 
 def foretold(

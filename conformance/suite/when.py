@@ -49,7 +49,7 @@ def matches(when: When, context: Context) -> bool:
 
 def holds(when: When, context: Context) -> bool:
     """Whether ``when`` holds: a key that the context lacks does not match."""
-    return all(predicate(context.get(key, _ABSENT)) for key, predicate in compiled(when))
+    return all(_wanted(key, wanted)(context.get(key, _ABSENT)) for key, wanted in when.items())
 
 
 def static_match(condition: Compiled, context: Context) -> bool:
@@ -65,7 +65,7 @@ def static_match(condition: Compiled, context: Context) -> bool:
 
 def compiled(when: When) -> Compiled:
     """``when`` as predicates, for conditions that are asked of many cases."""
-    return tuple((key, _version(wanted) if key in PACKAGES else _predicate(wanted)) for key, wanted in when.items())
+    return tuple((key, _wanted(key, wanted)) for key, wanted in when.items())
 
 
 def equal(left: Any, right: Any) -> bool:
@@ -77,6 +77,10 @@ def equal(left: Any, right: Any) -> bool:
     if isinstance(left, float) and isinstance(right, float) and math.isnan(left):
         return math.isnan(right)
     return bool(left == right)
+
+
+def _wanted(key: str, wanted: Any) -> Predicate:
+    return _version(wanted) if key in PACKAGES else _predicate(wanted)
 
 
 def _predicate(wanted: Any) -> Predicate:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from conformance.backends import kept_runs
+from conformance.backends import kept_runs, onnx_capture
 from conformance.backends.exporters import with_script
 from conformance.backends.kept_runs import KeptRuns, ReadyStep
 from conformance.backends.onnx_module import OnnxModule
@@ -38,8 +38,13 @@ def forbidden(*_):
 
 def bits(observation):
     return [
-        ({name: array.tobytes() for name, array in step.arrays.items()}, step.structure) for step in observation.steps
+        ({name: array.tobytes() for name, array in step.arrays.items()}, step.structure, list(map(of_node, step.nodes)))
+        for step in observation.steps
     ]
+
+
+def of_node(node):
+    return node.name, node.kind, node.args, {name: array.tobytes() for name, array in node.arrays.items()}
 
 
 @pytest.mark.parametrize(
@@ -57,10 +62,11 @@ def test_a_run_that_was_before_needs_no_plan_and_no_model_and_gives_the_same(dis
     expected = backend_on(disk).run(case, inputs)
     again = backend_on(disk, forbidden)
     monkeypatch.setattr(again._plans, "of", forbidden)
+    monkeypatch.setattr(onnx_capture, "add_intermediates", forbidden)
     assert again._runs.complete(case)
     found = again.run(case, inputs)
     assert bits(found) == bits(expected)
-    assert [len(step.nodes) for step in found.steps] == [len(step.nodes) for step in expected.steps]
+    assert [bool(step.nodes) for step in found.steps] == [op == "MLP"] * len(case.steps)
 
 
 def test_inputs_that_are_not_the_cases_own_are_planned_for_and_kept_nowhere(disk, case):
@@ -116,8 +122,10 @@ def test_another_case_another_exporter_and_other_inputs_makers_are_another_entry
         assert not KeptRuns(disk, "one").complete(msgspec.structs.replace(case, **change))
     scope = KeptRuns.kept("dynamo")._scope
     assert KeptRuns.kept("script")._scope != scope
-    monkeypatch.setattr(kept_runs, "making", lambda: b"other")
-    assert KeptRuns.kept("dynamo")._scope != scope
+    for what, other in (("making", lambda: b"other"), ("source_digest", lambda *_: b"other")):
+        with monkeypatch.context() as patched:
+            patched.setattr(kept_runs, what, other)
+            assert KeptRuns.kept("dynamo")._scope != scope
 
 
 @pytest.mark.parametrize(
@@ -126,6 +134,7 @@ def test_another_case_another_exporter_and_other_inputs_makers_are_another_entry
         [],
         [ReadyStep(b"", "export: MemoryError: not enough")],
         [ReadyStep(bytes(kept_runs._LARGEST + 1))],
+        [ReadyStep(b"g", opened=bytes(kept_runs._LARGEST))],
     ],
 )
 def test_nothing_large_and_nothing_passing_is_kept(disk, case, steps):

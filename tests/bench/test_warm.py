@@ -11,8 +11,8 @@ from conformance.bench.warm import INSIDE, UNIT, Meter, every_nth_unit, warm
 
 
 def _busy(seconds):
-    end = time.process_time() + seconds
-    while time.process_time() < end:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
         pass
 
 
@@ -43,15 +43,15 @@ def test_time_counts_where_something_raises_as_well():
 
 def test_every_part_of_a_run_is_seen_and_the_runtime_is_left_as_it_was(case_of, tmp_path, monkeypatch):
     monkeypatch.setenv("CONFORMANCE_CACHE_DIR", str(tmp_path))
-    plain = onnxruntime_session.load_bytes, onnxruntime_session.Sessions._drop
+    plain = onnxruntime_session.load_bytes
     cases = [case_of("LayerNorm", (4, 6), data="scaled", steps=("train", "eval"), key="0" * 12)]
-    began = time.process_time()
+    began = time.perf_counter()
     spent, records = warm(cases, {}, ("onnx-script",))
-    took = time.process_time() - began
+    took = time.perf_counter() - began
     assert [record.verdict for record in records] == ["pass"]
     assert all(spent[part] > 0 for part in (*INSIDE, "inputs", "graphs", "rest"))
     assert sum(spent.values()) <= took, "no time counts twice"
-    assert (onnxruntime_session.load_bytes, onnxruntime_session.Sessions._drop) == plain
+    assert onnxruntime_session.load_bytes is plain
 
 
 def test_a_part_of_the_suite_is_whole_units_from_all_of_it():

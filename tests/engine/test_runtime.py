@@ -1,0 +1,60 @@
+"""Which declared divergences hold for a case, where it runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.engine.runtime import applicable, surroundings
+from conformance.suite.case import Divergence, Origin
+from conformance.suite.loader import load_suite
+from conformance.suite.when import case_context, holds
+
+BACKENDS = ("torch-cpu", "torch-cuda", "onnx-dynamo", "onnx-step", "onnx-training")
+VERSIONS = {"torch": "2.13.0", "onnx": "1.23.2", "onnxruntime": "1.31.1"}
+
+
+def _divergence(name, when):
+    return Divergence(id=name, when=when, why="so it is", reference="onnx", origin=Origin("d.yaml", 7, 5))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_divergence_applies_where_all_of_its_conditions_hold_at_once(backend):
+    suite = load_suite()
+    here = surroundings(backend, VERSIONS)
+    found = 0
+    for case in suite.cases[::7]:
+        expected = [
+            suite.divergences[name]
+            for name in case.divergences
+            if holds(suite.divergences[name].when, {**case_context(case), **here})
+        ]
+        assert applicable(case, suite.divergences, here) == expected
+        found += len(expected)
+    assert found
+
+
+@pytest.mark.parametrize(
+    ("when", "holds_here"),
+    [
+        ({"backend": "onnx-dynamo"}, True),
+        ({"backend": "onnx-step"}, False),
+        ({"backend": ["onnx-step", "onnx-dynamo"], "op": "LayerNorm"}, True),
+        ({"backend": "onnx-dynamo", "op": "RMSNorm"}, False),
+        ({"op": "RMSNorm"}, False),
+        ({"device": "cpu", "onnxruntime": "<2"}, True),
+        ({"device": "cuda"}, False),
+        ({"onnxruntime": "<1.31"}, False),
+        ({"onnxscript": "<2"}, False),  # a package that the backend does not use
+    ],
+)
+def test_conditions_of_the_case_and_of_the_place_must_both_hold(when, holds_here, case_of):
+    declared = {"d": _divergence("d", when)}
+    case = case_of("LayerNorm", (4, 6), divergences=("d",))
+    found = applicable(case, declared, surroundings("onnx-dynamo", VERSIONS))
+    assert [divergence.id for divergence in found] == ["d"] * holds_here
+
+
+def test_the_device_follows_from_the_backend():
+    assert surroundings("torch-cuda", {})["device"] == "cuda"
+    assert surroundings("onnx-dynamo", {})["device"] == "cpu"
+    assert {"machine", "python", "numpy"} <= set(surroundings("torch-cpu", {}))
