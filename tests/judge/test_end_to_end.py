@@ -13,8 +13,10 @@ from torch.nn import functional
 from conformance.backends.capture import capture
 from conformance.inputs import bits
 from conformance.inputs.make import stored
-from conformance.judge.end_to_end import DRAWS, Chain, Disturbance, judge_end_to_end
+from conformance.judge.end_to_end import DRAWS, Disturbance, allowed_norms, expected_steps, judge_step
 from conformance.judge.local import judge_locally
+from references.expected import Quantity
+from references.network import INPUT, Network, Stage, undisturbed
 from references.rounding import precision
 
 SHAPE = (4, 6, 3, 5)
@@ -64,36 +66,52 @@ def batch(dtype, seed=0):
     return stored(x, dtype), stored(1 + bits.normal(f"end-to-end/{seed}/g", SHAPE), dtype)
 
 
+def network_of(references, dtype):
+    """The reference of layers one after another, which are named by their places, as in torch.nn.Sequential."""
+    names = [str(place) for place in range(len(references))]
+    given = zip(names, [INPUT, *names], references, strict=False)
+    return Network([Stage(name, name, (before,), layer) for name, before, layer in given], dtype, precision(dtype))
+
+
 def opened(module, x, grad_output, mode):
-    """The chain of references that a network should be, and what the network shows from outside."""
+    """What is expected of a network, and what it shows from outside."""
     calls = capture(module, x, grad_output, mode)
-    links = []
+    references, params, buffers = [], {}, {}
     got = {"output": calls[-1].arrays["output"], "grad_input": calls[0].arrays["grad_input"]}
     for place, call in enumerate(calls):
         home, name = call.reference.split(":")
         dtype = call.x.dtype.name
-        reference = getattr(import_module(home), name)(call.args, dtype, dtype, precision(dtype))
-        links.append((reference, call.params, call.buffers))
+        references.append(getattr(import_module(home), name)(call.args, dtype, dtype, precision(dtype)))
+        params |= {f"{place}.{own}": array for own, array in call.params.items()}
+        buffers |= {f"{place}.{own}": array for own, array in call.buffers.items()}
         for quantity, array in call.arrays.items():
             kind, _, rest = quantity.partition(".")
             if rest:
                 got[f"{kind}.{place}.{rest}"] = array
-    return Chain(links), got
+    (expected,) = expected_steps(
+        network_of(references, dtype), [(x, grad_output)], [mode], (params, buffers), f"net-{x[0, 0, 0, 0]}"
+    )
+    return expected, got
 
 
 def judged(module, dtype, mode="train", seed=0):
-    x, grad_output = batch(dtype, seed)
-    chain, got = opened(module, x, grad_output, mode)
-    return judge_end_to_end(chain, x, grad_output, mode, got=got, key=f"net-{seed}")
+    """The figures of what a network shows, by quantity."""
+    expected, got = opened(module, *batch(dtype, seed), mode)
+    shown = {name: quantity for name, quantity in expected.quantities.items() if name in got}
+    return {name: judge_step(name, quantity, got[name], 0) for name, quantity in shown.items()}
+
+
+def bad(figures):
+    return {name for name, figure in figures.items() if not figure.ok}
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_correct_network_raises_no_alarm(dtype, mode):
     for seed in range(6):
-        judgement = judged(network(dtype, seed), dtype, mode, seed)
-        assert judgement.ok, judgement.figures[0]
-        assert {"output", "grad_input", "grad.3.bias", "buffer.0.running_var"} <= judgement.power.keys()
+        figures = judged(network(dtype, seed), dtype, mode, seed)
+        assert not bad(figures), figures
+        assert {"output", "grad_input", "grad.3.bias", "buffer.0.running_var"} <= figures.keys()
 
 
 @pytest.mark.parametrize(
@@ -106,69 +124,109 @@ def test_a_correct_network_raises_no_alarm(dtype, mode):
     ],
 )
 def test_a_planted_fault_is_caught_in_float32(planted, quantity):
-    judgement = judged(network("float32", **planted), "float32")
-    assert not judgement.ok
-    assert quantity in {figure.quantity for figure in judgement.figures if not figure.ok}
+    assert quantity in bad(judged(network("float32", **planted), "float32"))
 
 
 def test_a_fault_that_the_next_layer_undoes_is_seen_locally_alone():
     module = network("float32", group=UnbiasedVariance(2, 6))  # an instance norm removes the scale that is wrong
-    assert judged(module, "float32").ok
+    assert not bad(judged(module, "float32"))
     worst = judge_locally(capture(module, *batch("float32"), "train"))[0]
     assert (worst.name, worst.outcome) == ("1", "fail")
 
 
-def test_the_worst_quantity_comes_first_and_names_its_slice():
-    module = network("float32")
-    x, grad_output = batch("float32")
-    chain, got = opened(module, x, grad_output, "train")
+def test_the_worst_slice_is_named_with_its_error_beside_the_signal_and_the_allowance():
+    expected, got = opened(network("float32"), *batch("float32"), "train")
     got["output"][2] += 1
-    figure = judge_end_to_end(chain, x, grad_output, "train", got=got, key="k").figures[0]
-    assert (figure.quantity, figure.index, figure.exceeding, figure.size) == ("output", (2,), 1, 4)
+    quantity = expected.quantities["output"]
+    figure = judge_step("output", quantity, got["output"], 3)
+    assert (figure.step, figure.index, figure.exceeding, figure.size) == (3, (2,), 1, 4)
     assert figure.error == pytest.approx(np.sqrt(90), rel=1e-3)
+    assert figure.relative == pytest.approx(figure.error / np.linalg.norm(quantity.value[2].astype(np.float64)))
+    assert figure.allowed == pytest.approx(quantity.scale[2, 0, 0, 0])
+    assert figure.budget == pytest.approx(figure.error / figure.allowed)
 
 
-def test_what_can_be_seen_is_said_in_words_the_blindest_first():
-    judgement = judged(network("float32"), "float32")
-    words = judgement.in_words()
-    # a bias before an instance norm has no gradient: what is computed there is rounding alone
-    assert any(line.startswith("grad.1.bias: blind, the allowed error is") for line in words)
-    assert words[-1].endswith("of the signal passes unseen")
-    assert judgement.power["output"] < 1e-3
+@pytest.mark.parametrize(("share", "ok"), [(0.99, True), (1.01, False)])
+def test_a_slice_may_use_all_of_its_allowance_and_no_more(share, ok):
+    quantity = _layer_norm("float64").quantities["output"]
+    got = quantity.value.astype(np.float64)
+    got[1, 2, 0, 3] += share * float(quantity.scale[1, 2, 0, 3])
+    figure = judge_step("output", quantity, got, 0)
+    assert (figure.ok, figure.index) == (ok, (1,))
+    assert figure.budget == pytest.approx(share, rel=1e-3)
+
+
+def _exact(values, scale=0.0):
+    value = np.asarray(values, np.float64)
+    return Quantity(value, np.full(value.shape, scale), "float64")
+
+
+def test_the_allowance_is_eight_times_the_rms_distance_of_the_draws():
+    draws = [np.array([[3.0, 4.0], [0.0, 0.0]]), np.array([[0.0, 0.0], [0.0, 1.0]])]
+    allowed = allowed_norms("output", _exact(np.zeros((2, 2))), draws)
+    assert allowed == pytest.approx([8 * 5 / np.sqrt(2), 8 * 1 / np.sqrt(2)])
+
+
+@pytest.mark.parametrize(
+    ("name", "slices"),
+    [("output", 3), ("grad_input", 3), ("grad.0.weight", 3), ("grad.0.bias", 1), ("buffer.0.running_var", 1)],
+)
+def test_a_slice_is_a_sample_or_a_row_of_a_weight_and_a_bias_or_buffer_is_one(name, slices):
+    figure = judge_step(name, _exact(np.ones((3, 2)), scale=1.0), np.ones((3, 2)), 0)
+    assert (figure.size, figure.ok) == (slices, True)
+
+
+def test_errors_near_the_end_of_the_range_are_measured_without_overflow():
+    far, wide = np.full((1, 4), 1e300), 2.1e300
+    assert judge_step("output", _exact(np.zeros((1, 4)), scale=wide), far, 0).ok
+    assert not judge_step("output", _exact(np.zeros((1, 4)), scale=1.9e300), far, 0).ok
+
+
+def test_what_is_empty_agrees():
+    figure = judge_step("output", _exact(np.zeros((0, 4))), np.zeros((0, 4)), 0)
+    assert (figure.ok, figure.budget) == (True, 0.0)
+
+
+def test_where_no_draw_moves_no_error_is_allowed():
+    still = _exact(np.ones((2, 3)))
+    assert judge_step("output", still, np.ones((2, 3)), 0).ok
+    figure = judge_step("output", still, np.add(np.ones((2, 3)), [[0.0], [1e-15]]), 0)
+    assert (figure.ok, figure.budget, figure.index) == (False, None, (1,))
 
 
 def test_less_is_seen_in_bfloat16_than_in_float32():
-    narrow, wide = (
-        judge_end_to_end(*_layer_norm(dtype), "train", got=_zeros(dtype), key="k") for dtype in ("bfloat16", "float32")
-    )
-    assert narrow.power["output"] > 100 * wide.power["output"]
+    narrow, wide = (np.max(_layer_norm(dtype).quantities["output"].scale) for dtype in ("bfloat16", "float32"))
+    assert narrow > 100 * wide
 
 
-def _layer_norm(dtype, layers=2):
+def _layers(dtype, layers):
     args = {"normalized_shape": [5], "eps": 1e-5, "elementwise_affine": False, "bias": True}
     reference = import_module("references.layer_norm").LayerNorm(args, dtype, dtype, precision(dtype))
-    return Chain([(reference, {}, {})] * layers), *batch(dtype)
+    return network_of([reference] * layers, dtype)
 
 
-def _zeros(dtype):
-    return {"output": stored(np.zeros(SHAPE), dtype)}
+def _layer_norm(dtype, key="k", x=None):
+    given, grad_output = batch(dtype)
+    steps = [(given if x is None else x, grad_output)]
+    (expected,) = expected_steps(_layers(dtype, 2), steps, ["train"], ({}, {}), key)
+    return expected
 
 
-def test_the_same_key_gives_the_same_judgement():
-    first, second = (judged(network("float32"), "float32") for _ in range(2))
-    assert first == second
-
-
-def test_another_key_gives_other_draws():
-    chain, x, grad_output = _layer_norm("float32")
-    one, two = (chain.evaluate(x, grad_output, "train", Disturbance(key))["output"].value for key in ("a", "b"))
-    assert (one != two).all()
+def test_the_same_key_gives_the_same_allowance_and_another_key_another():
+    one, again, other = (_layer_norm("float32", key).quantities["output"] for key in ("a", "a", "b"))
+    assert (one.scale == again.scale).all()
+    assert (one.scale != other.scale).all()
+    assert (one.value == other.value).all()  # the definition itself is not disturbed
 
 
 def test_an_operation_is_disturbed_by_no_more_than_it_may_err_itself():
-    chain, x, grad_output = _layer_norm("float32", layers=1)
-    exact = chain.evaluate(x, grad_output, "train")["output"]
-    draws = [chain.evaluate(x, grad_output, "train", Disturbance(f"{n}"))["output"].value for n in range(DRAWS)]
+    made, (x, grad_output) = _layers("float32", 1), batch("float32")
+
+    def output(disturb):
+        return made.evaluate(x, grad_output, {}, {}, "train", disturb).quantities["output"]
+
+    exact = output(undisturbed)
+    draws = [output(Disturbance(f"{n}", made.precision).put_in).value for n in range(DRAWS)]
     moved = np.max([np.abs(draw - exact.value) for draw in draws], axis=0)
     # one draw of its own and one of the slice, each of half the scale: the scale holds K = 2
     limit = exact.scale + 2.0**-24 * np.abs(exact.value) + 2.0**-149
@@ -176,37 +234,51 @@ def test_an_operation_is_disturbed_by_no_more_than_it_may_err_itself():
     assert (moved <= limit).all()
 
 
+def test_what_comes_later_is_disturbed_by_the_steps_before():
+    module = network("float32").train()
+    expected = []
+    for repeated in (1, 3):
+        calls = capture(module, *batch("float32"), "train")[:1]
+        home, name = calls[0].reference.split(":")
+        layer = getattr(import_module(home), name)(calls[0].args, "float32", "float32", precision("float32"))
+        state = ({f"0.{k}": v for k, v in calls[0].params.items()}, {f"0.{k}": v for k, v in calls[0].buffers.items()})
+        expected.append(
+            expected_steps(
+                network_of([layer], "float32"), [batch("float32")] * repeated, ["train"] * repeated, state, "k"
+            )
+        )
+    (once,), (first, _, last) = expected
+    assert (once.quantities["output"].scale == first.quantities["output"].scale).all()
+    assert last.quantities["buffer.0.running_mean"].scale.max() > first.quantities["buffer.0.running_mean"].scale.max()
+
+
 def test_a_wrong_shape_and_a_wrong_dtype_fail_in_words():
-    chain, x, grad_output = _layer_norm("float32")
+    x, _ = batch("float32")
+    quantity = _layer_norm("float32").quantities["output"]
     for wrong, words in ((x[:2], "shape [2, 6, 3, 5]"), (x.astype(np.float64), "dtype float64")):
-        (figure,) = judge_end_to_end(chain, x, grad_output, "train", got={"output": wrong}, key="k").figures
+        figure = judge_step("output", quantity, wrong, 0)
         assert (figure.ok, figure.got) == (False, words)
 
 
-def test_a_nan_fails():
-    chain, x, grad_output = _layer_norm("float32")
-    got = chain.evaluate(x, grad_output, "train")["output"].value.astype(np.float32)
-    assert judge_end_to_end(chain, x, grad_output, "train", got={"output": got}, key="k").ok
-    got[1, 0, 0, 0] = np.nan
-    (figure,) = judge_end_to_end(chain, x, grad_output, "train", got={"output": got}, key="k").figures
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_fails(value):
+    quantity = _layer_norm("float32").quantities["output"]
+    got = quantity.value.astype(np.float32)
+    assert judge_step("output", quantity, got, 0).ok
+    got[1, 0, 0, 0] = value
+    figure = judge_step("output", quantity, got, 0)
     assert (figure.ok, figure.budget, figure.index) == (False, None, (1,))
 
 
 def test_a_count_is_compared_exactly():
-    module = network("float32")
-    x, grad_output = batch("float32")
-    chain, got = opened(module, x, grad_output, "train")
-    got["buffer.0.num_batches_tracked"] = np.array(2)
-    judgement = judge_end_to_end(chain, x, grad_output, "train", got=got, key="k")
-    bad = [figure for figure in judgement.figures if not figure.ok]
-    assert [(f.quantity, f.got, f.expected) for f in bad] == [("buffer.0.num_batches_tracked", "2", "1")]
+    expected, _ = opened(network("float32"), *batch("float32"), "train")
+    name = "buffer.0.num_batches_tracked"
+    right, wrong = (judge_step(name, expected.quantities[name], np.array(count), 0) for count in (1, 2))
+    assert (right.ok, wrong.ok, wrong.got, wrong.expected) == (True, False, "2", "1")
 
 
 def test_an_undetermined_network_promises_nothing():
-    chain, x, grad_output = _layer_norm("float32")
-    constant = np.full_like(x, 1e7)
-    got = {"grad_input": np.ones_like(x)}
-    judgement = judge_end_to_end(chain, constant, grad_output, "train", got=got, key="k")
-    assert judgement.ok
-    assert judgement.figures[0].undetermined == 1
-    assert judgement.in_words() == ("grad_input: blind, the allowed error is inf of the signal",)
+    x, _ = batch("float32")
+    quantity = _layer_norm("float32", x=np.full_like(x, 1e7)).quantities["grad_input"]
+    figure = judge_step("grad_input", quantity, np.ones_like(x), 0)
+    assert (figure.ok, figure.undetermined, figure.allowed) == (True, 1, None)
