@@ -250,7 +250,8 @@ class Normalisation:
             dxh = np.where(poisoned, self.nothing, dxh)
             if subtracts:
                 sdc, sigma = np.where(poisoned, self.nothing, sdc), np.where(poisoned, self.nothing, sigma)
-            dy = np.where(poisoned, 4 * U * absy, dy)
+            # an infinity that constant statistics leave is exact: 4 U |y| would allow anything in its place
+            dy = np.where(poisoned, 4 * U * np.where(np.isinf(absy), 0, absy), dy)
             out_of_range = out_of_range & ~broken
         return Forward(
             fold, X, m, v, xc, s, xh, w, b, y, absw, absxh, constant,

@@ -49,6 +49,12 @@ def test_every_figure_of_a_worked_example():
     assert not figure.ok
 
 
+def test_the_share_of_rounding_on_store_is_that_of_what_is_allowed():
+    rounding = 2.0**-24 * 4 + 2.0**-149
+    assert judged([4], [3 * rounding], [4]).storage == pytest.approx(1 / 4)
+    assert judged([4], [0.0], [4]).storage == 1
+
+
 def test_the_worst_element_is_the_one_with_the_largest_share_not_the_largest_error():
     figure = judged([[0, 100], [0, 0]], [[1, 1000], [1, 1]], [[0, 600], [0, 0.75]])
     assert figure.index == (1, 1)
@@ -112,6 +118,22 @@ def test_nan_where_a_number_is_expected_fails_however_much_is_allowed(scale):
 
 def test_where_nothing_is_promised_nan_and_infinity_are_as_good_as_anything():
     assert judged([1, 1, 1], np.inf, [np.nan, np.inf, 1e30]).ok
+
+
+@pytest.mark.parametrize("got", [np.nan, np.inf, 0.0, 3.0])
+def test_where_nothing_is_promised_a_reference_of_nan_asks_for_nothing(got):
+    """0 / 0 in the reference of an undetermined slice is no expectation."""
+    figure = judged([np.nan, 1], [np.inf, 1e-3], [got, 1], undetermined=np.array([True, False]))
+    assert (figure.ok, figure.budget, figure.undetermined) == (True, 0, 0.5)
+
+
+def test_where_all_is_zero_as_it_should_be_the_relative_size_is_zero():
+    assert judged([0, 0], 1e-3, [0, 0]).relative == 0
+
+
+def test_the_relative_size_is_that_of_what_is_promised():
+    figure = judged([np.nan, 1e6, 2], [np.nan, np.inf, 1e-3], [np.nan, 0, 3])
+    assert (figure.error, figure.relative) == (1, 0.5)
 
 
 def test_in_an_undetermined_slice_that_is_still_bounded_nan_fails():

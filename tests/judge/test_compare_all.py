@@ -81,3 +81,18 @@ def test_the_figures_tell_what_is_wrong_from_what_is_right():
 def test_a_figure_stays_what_it_is():
     figure = Figure(quantity="dtype", step=0, budget=None)
     assert compare_all([figure])[0] is figure
+
+
+def test_the_index_is_that_in_the_quantity_itself_whatever_was_compared_before_it():
+    some = []
+    for shape, at in (((3, 4), (1, 2)), ((7,), (5,)), ((2, 3, 5), (1, 0, 3)), ((4,), (0,))):
+        value, got = np.ones(shape), np.ones(shape, np.float32)
+        got[at] = 2
+        some.append(Pair(str(at), Quantity(value, np.zeros(shape), "float32"), got, 0, NOTHING, "A"))
+    found = [each.figure() for each in compare_all(some)]
+    assert [(str(each.index), each.exceeding) for each in found] == [(pair.quantity, 1) for pair in some]
+
+
+def test_what_is_handled_together_is_bounded_and_keeps_its_order(monkeypatch):
+    monkeypatch.setattr(module, "TOGETHER", 9)
+    assert list(module._bounded(range(7), [3, 4, 5, 20, 1, 2, 6])) == [[0, 1], [2], [3], [4, 5, 6]]

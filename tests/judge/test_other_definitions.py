@@ -46,6 +46,13 @@ def test_a_result_that_meets_the_other_definition_is_known_and_says_how_well(bat
     assert judgement.reason.startswith("they define it so (meets the onnx definition: at worst 0.")
 
 
+def test_how_well_another_definition_is_met_is_said_of_none_but_that_definition(batch_norm):
+    case, expectation = batch_norm
+    sized = msgspec.structs.replace(ONNX, reference="", size={"*": (0, 1e3)})
+    judgement = judge(case, expectation, observed(expectation, "onnx"), OBSERVES, [sized])
+    assert (judgement.verdict, judgement.reason) == ("known", "they define it so")
+
+
 def test_the_same_result_fails_where_nothing_is_declared(batch_norm):
     case, expectation = batch_norm
     judgement = judge(case, expectation, observed(expectation, "onnx"), OBSERVES, [])

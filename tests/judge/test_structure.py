@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from conformance.backends.modules import build
 from conformance.judge.structure import compare_structure, expected_structure
 
 
@@ -15,6 +16,16 @@ def test_a_correct_layer_keeps_dtype_shape_and_input_and_lists_its_state(case_of
         "state_dict": "weight,bias,running_mean,running_var,num_batches_tracked",
         "memory_format": "contiguous",
     }
+
+
+@pytest.mark.parametrize(
+    ("op", "shape"),
+    [("FrozenTeacher", (4, 3, 5, 6)), ("LeNet", (2, 1, 28, 28)), ("MLP", (4, 8)), ("BasicBlock", (2, 4, 6, 6))],
+)
+def test_the_state_of_what_has_modules_inside_is_listed_as_torch_lists_it(case_of, op, shape):
+    case = case_of(op, shape)
+    module = build(case)
+    assert expected_structure(case)["state_dict"] == ",".join(module.state_dict())
 
 
 @pytest.mark.parametrize(

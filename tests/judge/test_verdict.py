@@ -204,6 +204,16 @@ def test_a_refusal_that_does_not_come_may_be_known(case_of):
     assert judge(case, expectation, other, divergences=[declared]).verdict == "known"
 
 
+@pytest.mark.parametrize(
+    "of_values",
+    [{"size": {"output": (0, 1)}}, {"precision": "B"}, {"reference": "onnx"}, {"quantities": ("output",)}],
+)
+def test_what_is_declared_of_values_excuses_no_refusal_that_does_not_come(case_of, of_values):
+    case = case_of("BatchNorm1d", (1, 3), raises=REFUSAL)
+    expectation = Expectation(case, make_inputs(case))
+    assert judge(case, expectation, Observation(()), divergences=[divergence(**of_values)]).verdict == "fail"
+
+
 def test_an_exception_where_the_definition_has_a_value_is_an_error_unless_it_is_known(batch_norm):
     case, expectation, _ = batch_norm
     raised = Observation((), Raised("RuntimeError", "not implemented for 'Half'\nmore", 1))
@@ -301,12 +311,27 @@ def test_a_precision_class_is_a_range_that_the_model_sets(case_of, factor, verdi
     assert judge(case, expectation, observation).verdict == "fail"
     judgement = judge(case, expectation, observation, divergences=[claims])
     assert judgement.verdict == verdict
+    named = divergence(precision="B", quantities=("grad.*", "outp*"))
+    assert judge(case, expectation, observation, divergences=[named]).verdict == verdict
     assert (
         judge(case, expectation, observation, divergences=[divergence(precision="B", quantities=("x",))]).verdict
         == "fail"
     )
     if verdict == "fail":
         assert "claims class B, which this exceeds" in judgement.reason
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(0.5, "known"), (3.0, "fail")])
+def test_where_a_size_and_a_class_are_declared_both_must_hold(case_of, factor, verdict):
+    case = case_of("LayerNorm", (4, 5), "float16", data="f2-small-n")
+    expectation = Expectation(case, make_inputs(case))
+    narrow, wide = (expectation.steps(label)[0].quantities["output"] for label in ("A", "B"))
+    off = (narrow.value + factor * wide.scale).astype(np.float16)
+    observation = changed(perfect(case, expectation), 0, "output", lambda _: off)
+    both = divergence(precision="B", size={"output": (0, 1)})
+    assert judge(case, expectation, observation, divergences=[both]).verdict == verdict
+    far_too_small = divergence(precision="B", size={"output": (0, 1e-9)})
+    assert judge(case, expectation, observation, divergences=[far_too_small]).verdict == "fail"
 
 
 def test_the_figures_of_a_class_say_which_class(case_of):

@@ -165,6 +165,16 @@ def test_an_eighth_of_the_largest_number_is_the_limit_of_a_sum(case_of, op, shar
 
 
 @pytest.mark.parametrize(("share", "in_range"), [(0.9, True), (1.1, False)])
+def test_the_squares_that_are_summed_are_those_of_the_values_not_of_their_distances(case_of, share, in_range):
+    """A backend may sum x^2, which a mean of 1e18 makes large where the variance stays small."""
+    case = case_of("LayerNorm", (5, 7), "float32", eps=1e35)
+    size = np.sqrt(share * float(np.finfo(np.float32).max) / 8 / 7)
+    expected, _ = expect(case, x=np.broadcast_to(size * (1 + 1e-3 * np.arange(7)), (5, 7)) / (1 + 3e-3))
+    unknown = expected.quantities["output"].undetermined
+    assert (unknown is None) == in_range
+
+
+@pytest.mark.parametrize(("share", "in_range"), [(0.9, True), (1.1, False)])
 @pytest.mark.parametrize("where", ["sum of |g|", "sum of |g xh|"])
 def test_the_same_limit_holds_for_the_sums_of_gradients(case_of, share, in_range, where):
     case = case_of("LayerNorm", (1, 64), "float32", elementwise_affine=False)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from conformance.inputs import make_inputs
+from conformance.judge.compare import compare
 from conformance.reference import build_reference
 from references.expected import Quantity, run
 from references.rounding import FORMATS, precision
@@ -182,6 +183,51 @@ def test_with_constant_statistics_a_nan_stays_at_its_element(case_of, bad):
     np.testing.assert_array_equal(~np.isfinite(found["output"].value), expected)
     assert np.isfinite(found["grad_input"].value).all(), "the gradient does not depend on x"
     np.testing.assert_array_equal(np.isfinite(found["grad.weight"].value), [True, False, True])
+    assert np.isfinite(found["grad.weight"].scale).all(), "what is NaN or infinite is asked for, not let off"
+
+
+@pytest.mark.parametrize("returned", [0.0, 1e38, np.nan, "the other infinity"])
+@pytest.mark.parametrize("op", TRACKED)
+def test_with_constant_statistics_an_infinity_must_come_out_as_one(case_of, op, returned):
+    shape, arguments = TRACKED[op]
+    case = case_of(op, shape, "float32", steps=("eval",), **arguments)
+    inputs, reference = make_inputs(case), build_reference(case)
+    x = inputs.steps[0].x.copy()
+    x.flat[4] = np.inf
+    expected = reference.step(x, inputs.steps[0].grad_output, inputs.params, reference.initial(inputs.buffers), "eval")
+    output = expected.quantities["output"]
+    right = output.value.astype(np.float32)
+    assert np.isinf(right.flat[4])
+    assert compare("output", output, right, 0, expected, "A", None).ok
+    wrong = right.copy()
+    wrong.flat[4] = -right.flat[4] if returned == "the other infinity" else returned
+    figure = compare("output", output, wrong, 0, expected, "A", None)
+    assert not figure.ok
+    assert np.ravel_multi_index(figure.index, shape) == 4
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_buffer_is_carried_on_with_its_rounding_on_store_whatever_its_sign(case_of, dtype):
+    case = case_of("BatchNorm1d", (6, 3), dtype, data="scaled")
+    inputs, reference = make_inputs(case), build_reference(case)
+    before = {name: -buffer if name == "running_mean" else buffer for name, buffer in inputs.buffers.items()}
+    state = reference.initial({name: np.asarray(buffer) for name, buffer in before.items()})
+    x = (inputs.steps[0].x.astype(np.float64) - [0, 100, 0]).astype(inputs.steps[0].x.dtype)
+    result = reference.step(x, inputs.steps[0].grad_output, inputs.params, state, "train")
+    found = result.quantities["buffer.running_mean"]
+    assert (found.value < 0).any()
+    np.testing.assert_allclose(result.state["running_mean"].scale, stored_error(found), rtol=1e-12)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_mean_that_may_have_overflowed_promises_nothing_from_then_on(case_of, sign):
+    case = case_of("BatchNorm1d", (2, 1), "float16", momentum=1.0, affine=False)
+    inputs, reference = make_inputs(case), build_reference(case)
+    for size, known in ((65000.0, True), (65504.0, False)):
+        x = np.full((2, 1), sign * size).astype(np.float16)
+        state = reference.initial(inputs.buffers)
+        after = reference.step(x, np.ones_like(x), {}, state, "train").state["running_mean"]
+        assert np.isfinite(after.scale).all() == known
 
 
 @pytest.mark.parametrize("label", ["A", "B"])
