@@ -14,17 +14,17 @@ Array = NDArray[Any]
 
 
 class _NoMeanTerm(Layer):
-    def centred_gradient(self, p: Pass, g: Array, xh: Array, s1: Array, s2: Array) -> Array:  # noqa: ARG002
+    def centred_gradient(self, p: Pass, g: Array, xh: Array, s1: Array, s2: Array) -> Array:
         return p.s * (g - xh * s2)
 
 
 class _NoCorrelationTerm(Layer):
-    def centred_gradient(self, p: Pass, g: Array, xh: Array, s1: Array, s2: Array) -> Array:  # noqa: ARG002
+    def centred_gradient(self, p: Pass, g: Array, xh: Array, s1: Array, s2: Array) -> Array:
         return p.s * (g - s1)
 
 
 class _Constants(Layer):
-    def centred_gradient(self, p: Pass, g: Array, xh: Array, s1: Array, s2: Array) -> Array:  # noqa: ARG002
+    def centred_gradient(self, p: Pass, g: Array, xh: Array, s1: Array, s2: Array) -> Array:
         return p.s * g
 
 

@@ -26,7 +26,7 @@ class _Additive(Layer):
 
 
 class _NeverMoved(Layer):
-    def moved(self, old: Array, new: Array, momentum: float) -> Array:  # noqa: ARG002
+    def moved(self, old: Array, new: Array, momentum: float) -> Array:
         return old
 
 
@@ -36,7 +36,7 @@ class _MovedTwice(Layer):
 
 
 class _MovedInEval(Layer):
-    def updates(self, mode: Mode) -> bool:  # noqa: ARG002
+    def updates(self, mode: Mode) -> bool:
         return isinstance(self.rules, Running) and self.rules.tracks
 
 
@@ -46,7 +46,7 @@ class _RoundedMomentum(Layer):
 
 
 class _BiasedVariance(Layer):
-    def stored_variance(self, v: Array, n: int) -> Array:  # noqa: ARG002
+    def stored_variance(self, v: Array, n: int) -> Array:
         return v
 
 
@@ -61,12 +61,12 @@ class _StandardDeviation(Layer):
 
 
 class _AlwaysBatch(Layer):
-    def uses_batch(self, mode: Mode) -> bool:  # noqa: ARG002
+    def uses_batch(self, mode: Mode) -> bool:
         return True
 
 
 class _NeverBatch(Layer):
-    def uses_batch(self, mode: Mode) -> bool:  # noqa: ARG002
+    def uses_batch(self, mode: Mode) -> bool:
         return False
 
 

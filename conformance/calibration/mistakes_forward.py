@@ -43,7 +43,7 @@ class _Unbiased(Layer):
         m, v = super().statistics(x)
         return m, v * (self.real(x.shape[1]) / self.real(x.shape[1] - 1)) if x.shape[1] > 1 else v
 
-    def stored_variance(self, v: Array, n: int) -> Array:  # noqa: ARG002 - v is the unbiased one already
+    def stored_variance(self, v: Array, n: int) -> Array:  # v is the unbiased one already
         return v
 
 

@@ -45,7 +45,7 @@ class _SquareRoot(WindowLayer):
 
 
 class _GradWithoutWindow(WindowLayer):
-    def input_gradient(self, x: Array, gy: Array, a: Array) -> Array:  # noqa: ARG002
+    def input_gradient(self, x: Array, gy: Array, a: Array) -> Array:
         return gy * self.power(a, self.beta)
 
 

@@ -49,7 +49,6 @@ class Carried:
 class Tally:
     """All outcomes of a campaign so far; adding them in the order of their configurations makes it reproducible."""
 
-    configurations: int = 0
     correct: dict[tuple[str, str], Row] = field(default_factory=dict)  # (kind, name)
     mistakes: dict[str, MistakeRow] = field(default_factory=dict)
     strains: dict[tuple[str, str, str], float] = field(default_factory=dict)  # (kind, dtype, quantity), class A alone
@@ -60,7 +59,6 @@ class Tally:
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """The outcomes of one configuration."""
-        self.configurations += 1
         for outcome in outcomes:
             if outcome.kind == "mistake":
                 self._add_mistake(outcome)

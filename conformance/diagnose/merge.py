@@ -209,11 +209,6 @@ def _borne_out(name: str, told: Sequence[tuple[Record, Suspicion]]) -> bool:
     return any(record.dtype not in HALF for record in with_it) or 4 * len(with_it) >= len(searched)
 
 
-def _explains_all(record: Record, made: Set) -> bool:
-    explanations = record.suspicion.explanations if record.suspicion is not None else ()
-    return any(frozenset(each.mistakes) == made and not each.left for each in explanations)
-
-
 def _named(
     told: Sequence[tuple[Record, Suspicion]], cases: Mapping[str, Case], witnesses: Witnesses
 ) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:

@@ -14,7 +14,7 @@ from conformance.suite.expand import Expansion
 from conformance.suite.positions import Document
 from conformance.suite.problems import Path, Problem, did_you_mean
 from conformance.suite.suite import Suite
-from conformance.suite.when import Compiled, case_context, compiled, holds, static_match
+from conformance.suite.when import Compiled, case_context, compiled, static_match
 
 
 class Declared(NamedTuple):
@@ -93,18 +93,6 @@ def _clashes(declared: Sequence[Declared]) -> Iterator[Problem]:
 def _at_declaration(declared: Declared, message: str) -> Problem:
     origin = declared.divergence.origin
     return Problem(origin.file, origin.line, origin.col, declared.problem.path.removesuffix(".when"), message)
-
-
-def divergences_for(suite: Suite, case: Case, runtime: Mapping[str, str]) -> list[Divergence]:
-    """The declared divergences whose every condition holds for a case, here.
-
-    ``runtime`` says what is known only now: backend, device, machine, and versions by package.
-    """
-    declared = [suite.divergences[name] for name in case.divergences]
-    if not declared:
-        return []
-    context = {**case_context(case), **runtime}
-    return [divergence for divergence in declared if holds(divergence.when, context)]
 
 
 # ---- quantities ----------------------------------------------------------------------------------------------------

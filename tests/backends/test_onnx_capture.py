@@ -202,7 +202,7 @@ def test_nodes_inside_of_branches_are_said_to_be_not_judged():
         return helper.make_graph([helper.make_node("Relu", ["x"], [name])], name, [], [output])
 
     node = helper.make_node("If", ["c"], ["y"], then_branch=branch("t"), else_branch=branch("e"))
-    (finding,) = judge_onnx_locally(model_of([node], data(), {"c": np.array(True)}), {"x": data()})  # noqa: FBT003
+    (finding,) = judge_onnx_locally(model_of([node], data(), {"c": np.array(True)}), {"x": data()})  # noqa: FBT003 - a tensor of bool
     assert finding.reason == "no reference for If, nor for the nodes inside of it"
 
 

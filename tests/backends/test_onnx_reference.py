@@ -23,6 +23,7 @@ def test_the_evaluator_reads_the_graphs_of_the_exporter(case_of):
     case = case_of("RMSNorm", steps=("train", "eval"))
     inputs = make_inputs(case)
     observed, expected = (load(name).run(case, inputs) for name in ("onnx-reference", "torch-cpu"))
+    assert len(observed.steps) == 2
     for seen, wanted in zip(observed.steps, expected.steps, strict=True):
         assert seen.structure == {"dtype": "float32", "shape": "4x3x6"}
         np.testing.assert_allclose(seen.arrays["output"], wanted.arrays["output"], rtol=1e-5, atol=1e-5)

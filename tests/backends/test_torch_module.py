@@ -133,6 +133,7 @@ def test_gradients_do_not_add_up_over_steps(case_of):
     case = case_of("LayerNorm", steps=("eval", "train"))
     inputs = make_inputs(case_of("LayerNorm", steps=("train",)))
     twice = TorchModule("test", "cpu").run(case, type(inputs)(inputs.params, inputs.buffers, inputs.steps * 2))
+    assert len(twice.steps) == 2
     for step in twice.steps:
         assert np.array_equal(step.arrays["grad.weight"], once.steps[0].arrays["grad.weight"])
 

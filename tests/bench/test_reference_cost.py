@@ -83,4 +83,4 @@ def test_what_the_error_scales_cost(case_of, name, dtype, record_property):
         np.testing.assert_allclose(np.float64(value), np.float64(found[quantity].value), rtol=1e-9, atol=1e-12)
     alone, both = seconds(lambda: plain(reference, *batch)), seconds(lambda: reference.step(*batch, "train"))
     record_property("with_scales_over_plain", both / alone)
-    print(f"{name:24} {dtype:8} {1e6 * alone:8.0f} us {1e6 * both:8.0f} us {both / alone:5.2f} x")  # noqa: T201
+    print(f"{name:24} {dtype:8} {1e6 * alone:8.0f} us {1e6 * both:8.0f} us {both / alone:5.2f} x")  # noqa: T201 - what this is run for

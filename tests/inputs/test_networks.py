@@ -16,7 +16,9 @@ SHAPES = {"MLP": (32, 24), "LeNet": (6, 1, 16, 16), "BasicBlock": (4, 8, 6, 6), 
 def test_signals_keep_their_size_through_the_network(op, case_of):
     args = {"MLP": {"hidden_channels": [32] * 6}, "BasicBlock": {"channels": 8}}.get(op, {})
     case = case_of(op, SHAPES[op], steps=("train", "eval"), **args)
-    for step in TorchModule("torch", "cpu").run(case, make_inputs(case)).steps:
+    observed = TorchModule("torch", "cpu").run(case, make_inputs(case))
+    assert [bool(step.modules) for step in observed.steps] == [True, True]
+    for step in observed.steps:
         for call in step.modules:
             assert 0.05 < np.sqrt(np.mean(call.arrays["output"].astype(float) ** 2)) < 20, call
 

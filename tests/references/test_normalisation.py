@@ -165,6 +165,29 @@ def test_an_eighth_of_the_largest_number_is_the_limit_of_a_sum(case_of, op, shar
 
 
 @pytest.mark.parametrize(("share", "in_range"), [(0.9, True), (1.1, False)])
+@pytest.mark.parametrize("end", ["large", "small"])
+def test_the_cube_of_the_inverse_std_has_a_margin_of_eight_to_either_end_of_the_range(case_of, end, share, in_range):
+    """Backward passes form s^3: FMAX^(1/3) / 8 and 8 TINY^(1/3) are the limits of s (numerics, range rules)."""
+    info = np.finfo(np.float32)
+    limit = float(info.max) ** (1 / 3) / 8 if end == "large" else 8 * float(info.tiny) ** (1 / 3)
+    s = limit * share if end == "large" else limit / share
+    case = case_of("RMSNorm", (5, 7), "float32", eps=1e-30, elementwise_affine=False)
+    expected, _ = expect(case, x=np.full((5, 7), 1 / s))
+    assert np.isfinite(expected.quantities["output"].scale).all()
+    assert np.isfinite(expected.quantities["grad_input"].scale).all() == in_range
+
+
+@pytest.mark.parametrize("mean", [6e3, 6e4])
+@pytest.mark.parametrize("label", ["A", "B"])
+def test_a_mean_near_the_end_of_the_storage_range_is_in_range_unless_it_is_stored(case_of, label, mean):
+    """Class B stores the statistics in the format of the data, whose range has a margin of eight as well."""
+    case = case_of("LayerNorm", (5, 8), "float16", eps=1e5)
+    x = mean + 1e3 * np.arange(8) / 8 * np.ones((5, 1))
+    unknown = expect(case, label, x=x)[0].quantities["output"].undetermined
+    assert (unknown is not None) == (label == "B" and mean > 65504 / 8)
+
+
+@pytest.mark.parametrize(("share", "in_range"), [(0.9, True), (1.1, False)])
 def test_the_squares_that_are_summed_are_those_of_the_values_not_of_their_distances(case_of, share, in_range):
     """A backend may sum x^2, which a mean of 1e18 makes large where the variance stays small."""
     case = case_of("LayerNorm", (5, 7), "float32", eps=1e35)
@@ -190,6 +213,13 @@ def test_the_same_limit_holds_for_the_sums_of_gradients(case_of, share, in_range
     grad_output = (grad_output * (share * largest / (np.abs(grad_output) * xh).sum())).astype(np.float32)
     found = reference.step(x, grad_output, {}, {}, "train").quantities["grad_input"]
     assert np.isfinite(found.scale).all() == in_range
+
+
+def test_the_condition_number_is_that_of_the_worst_slice_and_there_is_none_under_constant_statistics(case_of):
+    case = case_of("BatchNorm1d", (4, 2), "float32", steps=("train", "eval"))
+    x = np.array([[1, 9], [-1, 11], [1, 9], [-1, 11]])  # rms / std is 1 and sqrt(101)
+    assert expect(case, x=x)[0].kappa == pytest.approx(np.sqrt(101))
+    assert expect(case_of("BatchNorm1d", (4, 2), "float32", steps=("eval",)), x=x)[0].kappa is None
 
 
 # ---- NaN and infinities --------------------------------------------------------------------------------------------

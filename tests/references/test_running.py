@@ -183,6 +183,8 @@ def test_with_constant_statistics_a_nan_stays_at_its_element(case_of, bad):
     np.testing.assert_array_equal(~np.isfinite(found["output"].value), expected)
     assert np.isfinite(found["grad_input"].value).all(), "the gradient does not depend on x"
     np.testing.assert_array_equal(np.isfinite(found["grad.weight"].value), [True, False, True])
+    clean = reference.step(inputs.steps[0].x, inputs.steps[0].grad_output, inputs.params, state, "eval").quantities
+    np.testing.assert_array_equal(found["grad_input"].scale, clean["grad_input"].scale)
     assert np.isfinite(found["grad.weight"].scale).all(), "what is NaN or infinite is asked for, not let off"
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from conformance.suite.divergences import divergences_for, quantities_of
+from conformance.engine.runtime import applicable
+from conformance.suite.divergences import quantities_of
 
 CASES = "cases: [{id: t, shape: [2, 3, 4, 5]}, {id: e, shape: [2, 3, 4, 5], steps: [eval]}]\n"
 
@@ -22,12 +23,12 @@ def test_a_case_carries_what_may_concern_it(load: Callable[..., Any]) -> None:
 def test_the_run_decides_the_rest(load: Callable[..., Any]) -> None:
     suite = load(declared('{backend: onnx-dynamo, torch: "<2.16"}', ", size: {output: [0.1, 50]}"))
     case = suite.cases[0]
-    (found,) = divergences_for(suite, case, {"backend": "onnx-dynamo", "torch": "2.13.0+cpu"})
+    (found,) = applicable(case, suite.divergences, {"backend": "onnx-dynamo", "torch": "2.13.0+cpu"})
     assert found.size == {"output": (0.1, 50.0)}
     assert (found.why, str(found.origin)) == ("because", "a.yaml:4:15")
-    assert not divergences_for(suite, case, {"backend": "onnx-dynamo", "torch": "2.16.0"})
-    assert not divergences_for(suite, case, {"backend": "torch-cpu", "torch": "2.13.0"})
-    assert not divergences_for(suite, case, {"backend": "onnx-dynamo"})
+    assert not applicable(case, suite.divergences, {"backend": "onnx-dynamo", "torch": "2.16.0"})
+    assert not applicable(case, suite.divergences, {"backend": "torch-cpu", "torch": "2.13.0"})
+    assert not applicable(case, suite.divergences, {"backend": "onnx-dynamo"})
 
 
 def test_a_divergence_is_no_part_of_the_key(load: Callable[..., Any]) -> None:
