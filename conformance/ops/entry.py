@@ -58,6 +58,10 @@ def _same_shape(args: Args, shape: Shape) -> Shape:  # noqa: ARG001 - one signat
     return shape
 
 
+def _fits(args: Args, shape: Shape) -> str:  # noqa: ARG001 - as above
+    return ""
+
+
 def _none(args: Args) -> tuple[str, ...]:  # noqa: ARG001 - as above
     return ()
 
@@ -72,6 +76,7 @@ class Op:
     ``facts(args, shape)`` are named numbers for use in ``when``.
     ``variants`` maps the name of another definition of the op, such as ONNX's, to its reference.
     ``module`` names the torch class, "module:Class", where torch.nn has none of the op's name.
+    ``misfit(args, shape)`` is what a shape of a rank in ``ranks`` has against the completed arguments, or "".
     ``output_shape(args, shape)`` is the shape of the output; by default that of the input.
     ``nodes(args)`` are the layers that a network is made of, and how they are wired; None for a layer.
     ``frozen(args)`` are the parameters that the op keeps from being trained: they have no gradient.
@@ -91,6 +96,7 @@ class Op:
     variants: Mapping[str, str] = field(default_factory=dict)
     module: str = ""
     judged: Literal["reference", "law", "network"] = "reference"
+    misfit: Callable[[Args, Shape], str] = _fits
     output_shape: Callable[[Args, Shape], Shape] = _same_shape
     nodes: Callable[[Args], tuple[Node, ...]] | None = None
     frozen: Callable[[Args], tuple[str, ...]] = _none

@@ -6,6 +6,16 @@ from math import prod
 from typing import Any
 
 from conformance.ops.entry import Args, Argument, Op, Shape
+from conformance.ops.misfits import (
+    all_of,
+    divided,
+    flattened_axes,
+    half_padding,
+    probability,
+    room,
+    size_of_axis,
+    windows,
+)
 
 _ANY_RANK = (1, 2, 3, 4, 5)
 _IMAGES = (3, 4)
@@ -58,6 +68,7 @@ _LINEAR = Op(
     parameters=_linear_parameters,
     buffers=_nothing,
     facts=lambda args, shape: _facts(shape, int(args["in_features"])) | {"rows": prod(shape[:-1])},
+    misfit=size_of_axis("in_features", -1),
     output_shape=lambda args, shape: (*shape[:-1], int(args["out_features"])),
 )
 
@@ -116,6 +127,9 @@ _CONV2D = Op(
     facts=lambda args, shape: (
         _facts(shape, int(args["in_channels"])) | {"groups": int(args["groups"]), "unbatched": int(len(shape) == 3)}
     ),
+    misfit=all_of(
+        windows, size_of_axis("in_channels", -3), divided("groups", "in_channels", "out_channels"), room(_conv_shape)
+    ),
     output_shape=_conv_shape,
 )
 
@@ -163,6 +177,7 @@ def _pool(name: str, *more: Argument) -> Op:
         buffers=_nothing,
         facts=_pool_facts,
         keeps_memory_format=("channels_last",),
+        misfit=all_of(windows, half_padding, room(_pool_shape)),
         output_shape=_pool_shape,
     )
 
@@ -214,6 +229,7 @@ _FLATTEN = _elementwise(
     Argument("end_dim", ("int",), -1, "the last axis that is flattened"),
     family="flatten",
     ranks=_ANY_RANK,
+    misfit=flattened_axes,
     output_shape=_flatten_shape,
 )
 
@@ -228,6 +244,7 @@ def _dropout(name: str, ranks: tuple[int, ...]) -> Op:
         _P,
         family="dropout" if name == "Dropout" else "channel_dropout",
         ranks=ranks,
+        misfit=probability("p"),
         judged="law",
         keeps_memory_format=("channels_last", "channels_last_3d"),
     )

@@ -11,6 +11,7 @@ from math import prod
 from typing import Any
 
 from conformance.ops.entry import INPUT, Args, Argument, Node, Op, Shape
+from conformance.ops.misfits import all_of, size_of_axis
 
 #: norms that take an input narrower than their parameters
 _MIXED = ("BatchNorm1d", "BatchNorm2d", "LayerNorm")
@@ -251,7 +252,10 @@ def _network(
     complete: Callable[[Args, Shape], dict[str, Any]],
     nodes: Callable[[Args], tuple[Node, ...]],
     output_shape: Callable[[Args, Shape], Shape],
+    sides: tuple[tuple[str, int], ...] = (),
 ) -> Op:
+    """``sides``: further arguments that are sizes of axes."""
+
     def whole(args: Args) -> tuple[Node, ...]:
         return completed(nodes(args))
 
@@ -272,6 +276,7 @@ def _network(
         },
         module=f"conformance.backends.networks:{'mlp' if name == 'MLP' else name}",
         judged="network",
+        misfit=all_of(*(size_of_axis(argument, axis) for argument, axis in (("in_channels", 1), *sides))),
         output_shape=output_shape,
         nodes=whole,
         about=about,
@@ -318,6 +323,7 @@ NETWORKS: tuple[Op, ...] = (
         _lenet_complete,
         _lenet_nodes,
         lambda args, shape: (shape[0], int(args["num_classes"])),
+        (("size", 2), ("size", 3)),
     ),
     _network(
         "BasicBlock",

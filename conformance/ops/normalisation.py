@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from conformance.ops.entry import Args, Argument, Op, Shape
+from conformance.ops.misfits import all_of, divided, size_of_axis, trailing_axes, where_it_matters
 
 _EPS = Argument("eps", ("float", "int"), 1e-5, "added to the variance, inside the square root")
 _AFFINE_BIAS = Argument("bias", ("bool",), True, "whether an affine layer also has a bias")
@@ -66,6 +67,7 @@ def _batch_norm(spatial: int) -> Op:
         buffers=_running,
         facts=facts,
         keeps_memory_format={2: ("channels_last",), 3: ("channels_last_3d",)}.get(spatial, ()),
+        misfit=where_it_matters(size_of_axis("num_features", 1), "affine", "track_running_stats"),
         variants={
             "onnx": "references.onnx_variants:OnnxBatchNormalization",
             "inference": "references.onnx_variants:InferenceForm",
@@ -107,6 +109,7 @@ def _instance_norm(spatial: int) -> Op:
         parameters=lambda args: _affine(int(args["num_features"]), args, "affine"),
         buffers=_running,
         facts=facts,
+        misfit=where_it_matters(size_of_axis("num_features", -spatial - 1), "affine", "track_running_stats"),
     )
 
 
@@ -154,6 +157,7 @@ _LAYER_NORM = Op(
     parameters=_layer_norm_parameters,
     buffers=lambda args: {},
     facts=_trailing_facts,
+    misfit=trailing_axes,
 )
 
 _RMS_NORM = Op(
@@ -170,6 +174,7 @@ _RMS_NORM = Op(
     parameters=lambda args: {"weight": tuple(args["normalized_shape"])} if args["elementwise_affine"] else {},
     buffers=lambda args: {},
     facts=_trailing_facts,
+    misfit=trailing_axes,
     variants={"without_eps": "references.onnx_variants:RMSNormWithoutEps"},
 )
 
@@ -206,6 +211,7 @@ _GROUP_NORM = Op(
     parameters=lambda args: _affine(int(args["num_channels"]), args, "affine"),
     buffers=lambda args: {},
     facts=_group_norm_facts,
+    misfit=all_of(size_of_axis("num_channels", 1), divided("num_groups", "num_channels")),
 )
 
 _LOCAL_RESPONSE_NORM = Op(

@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from conformance.ops.entry import Args, Argument, Op, Shape
+from conformance.ops.misfits import size_of_axis
 
 _PARTS = ("student", "teacher")
 
@@ -55,6 +56,7 @@ PROCEDURES: tuple[Op, ...] = (
         parameters=_parameters,
         buffers=_buffers,
         facts=_facts,
+        misfit=size_of_axis("num_features", 1),
         module="conformance.backends.frozen_teacher:FrozenTeacher",
         frozen=lambda args: tuple(name for name in _parameters(args) if name.startswith("teacher.")),
         about="a batch normalisation that trains beside one that must not; the output is their difference",

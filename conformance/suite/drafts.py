@@ -141,7 +141,8 @@ def complete(settings: Settings) -> Completed:
     if len(shape) not in entry.ranks:
         ranks = " or ".join(map(str, entry.ranks))
         return Completed(op, finished, shape, fields, facts, f"{op} takes inputs of rank {ranks}, not {list(shape)}")
-    return Completed(op, finished, shape, fields, facts)
+    misfit = entry.misfit(finished, shape)
+    return Completed(op, finished, shape, fields, facts, f"shape {list(shape)}: {misfit}" if misfit else "")
 
 
 def fields_of(settings: Settings) -> dict[str, Any]:

@@ -168,6 +168,17 @@ def test_a_shape_that_the_op_refuses_needs_a_raises(load: Callable[..., Any]) ->
     assert case.raises.match == "got 1D"
 
 
+def test_arguments_that_do_not_fit_the_shape_need_a_raises(
+    load: Callable[..., Any], problems: Callable[..., list[str]]
+) -> None:
+    wrong = "cases: [{id: a, shape: [2, 3, 4, 5], args: {num_features: 4}"
+    (found,) = problems(f"{wrong}}}]\n")
+    said = "shape [2, 3, 4, 5]: num_features is 4, and axis 1 of the shape has 3; mend it, or say what the case raises"
+    assert found.endswith(said)
+    (case,) = load(f"{wrong}, raises: {{type: RuntimeError, match: running_mean}}}}]\n").cases
+    assert case.args["num_features"] == 4
+
+
 def test_what_an_op_has_against_its_arguments_is_told(
     load: Callable[..., Any], problems: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
