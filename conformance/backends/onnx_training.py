@@ -128,9 +128,9 @@ def _seen(ran: Ran, statistics: tuple[Array, Array] | None) -> StepObservation:
 
 def _affine(case: Case, inputs: Inputs) -> tuple[Array, Array]:
     """The parameters; the operator wants some even where the layer has none."""
-    if case.args["affine"]:
-        return inputs.params["weight"], inputs.params["bias"]
-    return _filled(case, 1.0), _filled(case, 0.0)
+    given = inputs.params
+    weight = given["weight"] if "weight" in given else _filled(case, 1.0)
+    return weight, given["bias"] if "bias" in given else _filled(case, 0.0)
 
 
 def _statistics(case: Case, inputs: Inputs) -> tuple[Array, Array]:

@@ -48,8 +48,9 @@ def test_eval_alone_and_untracked_layers_are_as_torch_has_them(case_of):
         assert _judged(case_of("BatchNorm2d", data="scaled", **fields)).verdict == "pass"
 
 
-def test_without_parameters_scale_is_one_and_bias_is_zero(case_of):
-    assert _judged(case_of("BatchNorm2d", args={"affine": False}, steps=("eval",))).verdict == "pass"
+@pytest.mark.parametrize("args", [{"affine": False}, {"bias": False}])
+def test_where_the_layer_has_no_parameter_scale_is_one_and_bias_is_zero(args, case_of):
+    assert _judged(case_of("BatchNorm2d", args=args, params="random", steps=("eval",))).verdict == "pass"
 
 
 def test_what_is_given_to_the_runtime_is_not_written_to(case_of):
