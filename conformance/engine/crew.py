@@ -112,7 +112,7 @@ class Crew:
         if worker not in self._workers:
             return  # the last words of one that was dismissed
         if message is None:
-            self._bury(worker)
+            yield from self._bury(worker)
             return
         worker.hear(message)
         match message:
@@ -134,7 +134,7 @@ class Crew:
             case _:
                 pass
 
-    def _bury(self, worker: Worker) -> None:
+    def _bury(self, worker: Worker) -> Iterator[Finished]:
         ending = worker.ending()
         units = worker.units
         loading = self._loading.get(worker, "")
@@ -142,7 +142,9 @@ class Crew:
         if not worker.ready:
             self._mourn(ending, f"while it loaded {loading}" if loading else "before it loaded anything")
         if units:
-            self._schedule.ended(units.popleft(), ending)
+            record = self._schedule.ended(units.popleft(), ending)
+            if record is not None:  # said at once: where every case dies, no worker ever says anything
+                yield Finished((record,))
         for unit in units:
             self._schedule.put_back(unit)
 

@@ -187,35 +187,38 @@ class Schedule:
 
     # ---- deaths ----------------------------------------------------------------------------------------------------
 
-    def ended(self, unit: Unit, ending: Ending) -> None:
+    def ended(self, unit: Unit, ending: Ending) -> Record | None:
         """A worker died in a unit: blame exactly one pair, or none, and put the rest back.
+
+        Returns the record of that pair, where the death is its verdict; it is taken already.
 
         Raises:
             InternalError: workers keep dying outside of any case.
         """
         rest = self.unfinished(unit)
         if ending.at is not None and ending.at in rest:
-            self._blame(unit, ending, ending.at)
+            record = self._blame(unit, ending, ending.at)
             self._push(Unit(tuple(pair for pair in rest if pair != ending.at), prepare=unit.prepare))
-            return
+            return record
         if ending.preparing:  # each case then prepares itself, and the one that cannot is blamed by name
             self.notes.append(f"{ending.preparing}: {ending.reason} while it prepared a unit; its cases run one by one")
             self._push(Unit(rest, prepare=False, alone=unit.alone))
-            return
+            return None
         self._fruitless += 1
         if self._fruitless >= FRUITLESS:
             raise InternalError(
                 f"workers keep dying outside of any case: {ending.reason}", hint=ending.detail or "they left no words"
             )
         self._push(Unit(rest, prepare=unit.prepare, alone=unit.alone))
+        return None
 
-    def _blame(self, unit: Unit, ending: Ending, pair: Pair) -> None:
+    def _blame(self, unit: Unit, ending: Ending, pair: Pair) -> Record | None:
         case = self._plan.cases[pair.case]
         kind = (case.op, pair.backend, ending.reason)
         if ending.kind == "crash" and not unit.alone and self._confirmed[kind] < self._confirmations:
             self._casualties[pair] = ending.reason
             self._push(Unit((pair,), prepare=False, alone=True))
-            return
+            return None
         self._confirmed[kind] += ending.kind == "crash"
         record = plain_record(case, pair.backend, ending.kind, ending.reason, detail=ending.detail)
         divergence = self._foretold(case, pair.backend, ending.name)
@@ -223,3 +226,4 @@ class Schedule:
             told = f"{divergence.why} ({ending.reason})"
             record = msgspec.structs.replace(record, verdict="known", reason=told, divergence=divergence.id)
         self.finished(record)
+        return record

@@ -21,12 +21,14 @@ LOG_EVERY = 15.0  # seconds between two lines where nobody watches
 class Progress:
     """Listens to a run; ``close`` must be called.
 
-    A person sees the bar ``patience`` seconds after the beginning, whether or not there is a record by then.
+    A person sees the bar ``patience`` seconds after the beginning, whether or not there is a record by then.  A log
+    gets a line after ``silence`` seconds without one, likewise.
     """
 
-    def __init__(self, stream: TextIO | None = None, *, patience: float = PATIENCE) -> None:
+    def __init__(self, stream: TextIO | None = None, *, patience: float = PATIENCE, silence: float = LOG_EVERY) -> None:
         self._stream = stream or sys.stderr
         self._patience = patience
+        self._silence = silence
         self._started = time.monotonic()
         self._said = self._started
         self._expected = 0
@@ -37,10 +39,9 @@ class Progress:
         self._task: TaskID | None = None
         self._closed = False
         self._lock = RLock()
-        self._alarm = Timer(patience, self._show)
-        if self._stream.isatty():
-            self._alarm.daemon = True
-            self._alarm.start()
+        self._alarm = Timer(patience, self._show) if self._stream.isatty() else Timer(silence, self._remind)
+        self._alarm.daemon = True
+        self._alarm.start()
 
     def began(self, header: Header, done: int) -> None:
         """The header is known: what a person should know before waiting."""
@@ -55,7 +56,7 @@ class Progress:
         self._done += 1
         self._at = ""
         self._verdicts[record.verdict] += 1
-        self._tell(LOG_EVERY)
+        self._tell(self._silence)
 
     def doing(self, text: str) -> None:
         """Say what it is at, when that is not running cases."""
@@ -69,15 +70,27 @@ class Progress:
             return
         if self._stream.isatty():
             self._show()
-        elif now - self._said > silence:
-            self._said = now
-            share = self._done / max(1, self._expected)
-            doing = f"  {self._at}" if self._at else ""
-            self._stream.write(
-                f"{self._done:,} of {self._expected:,} records  {share:.0%}  {now - self._started:.0f} s"
-                f"  {self._bad}{doing}\n"
-            )
-            self._stream.flush()
+            return
+        with self._lock:
+            if now - self._said > silence and not self._closed:
+                self._said = now
+                seconds = f"{now - self._started:.0f} s"
+                parts = [seconds]
+                if self._expected:
+                    counted = f"{self._done:,} of {self._expected:,} records  {self._done / self._expected:.0%}"
+                    parts = [counted, seconds, self._bad]
+                self._stream.write("  ".join(filter(None, (*parts, self._at))) + "\n")
+                self._stream.flush()
+
+    def _remind(self) -> None:
+        """A line in a log to which nothing else has led, such as while workers start; and again later."""
+        with self._lock:
+            if self._closed:
+                return
+            self._tell(self._silence * 0.9)  # a timer may be early by a little
+            self._alarm = Timer(self._silence, self._remind)
+            self._alarm.daemon = True
+            self._alarm.start()
 
     @property
     def _bad(self) -> str:

@@ -58,6 +58,21 @@ def timeless(records):
     return [msgspec.structs.replace(record, seconds=0.0) for record in records]
 
 
+def test_where_every_case_dies_each_record_is_written_when_it_is_known(tmp_path):
+    """What a run that is interrupted then has, and what somebody who waits sees."""
+    store, on_disk = Store.create(tmp_path), []
+
+    class Watching(Quiet):
+        def recorded(self, record):
+            super().recorded(record)
+            on_disk.append(len(read_run(store.path).records))
+
+    listener = Watching()
+    carry_out(plan_of(*["segfault"] * 3, backends=("fake-a",)), tmp_path, listener=listener, store=store, workers=1)
+    assert on_disk == [1, 2, 3]
+    assert [record.verdict for record in listener.records] == ["crash"] * 3
+
+
 def test_a_death_is_the_verdict_of_one_case_and_the_run_goes_on(tmp_path):
     listener = Quiet()
     plan = plan_of("", "segfault", "", "exit", "", "casualty", "raise", "unsupported", "late-unsupported", "judge-fail")

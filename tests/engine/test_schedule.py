@@ -124,6 +124,18 @@ def test_a_timeout_is_the_verdict_at_once():
     assert schedule.next_unit().pairs == unit.pairs[1:]
 
 
+def test_a_death_that_is_a_verdict_is_returned_as_its_record():
+    plan = plan_of(3)
+    schedule = Schedule(plan)
+    unit = schedule.next_unit()
+    crash, hang = Ending("crash", "died", "", unit.pairs[0]), Ending("timeout", "hung", "", unit.pairs[1])
+    assert schedule.ended(unit, crash) is None  # it is run again alone
+    alone = schedule.next_unit()
+    assert schedule.ended(schedule.next_unit(), hang).verdict == "timeout"
+    assert schedule.ended(alone, crash) == next(schedule.release())
+    assert schedule.ended(schedule.next_unit(), Ending("crash", "died", "", None, "a")) is None
+
+
 def test_a_death_that_a_divergence_declares_is_known():
     plan = plan_of(1)
     gap = Divergence(id="gap", when={}, why="divides by zero", origin=plan.cases[0].origin)

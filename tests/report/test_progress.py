@@ -80,6 +80,18 @@ def test_a_log_gets_a_line_when_the_run_turns_to_something_else(watch):
     assert "1 failed  looking for what the failing cases have in common\n" in stream.getvalue()
 
 
+def test_a_log_gets_a_line_though_nothing_is_said_and_again_later(watch):
+    stream = io.StringIO()
+    progress = watch(stream, patience=0.0, silence=0.05)
+    assert until(stream.getvalue, "0 s  starting\n")
+    progress.began(Header(conformance="0", expected=3), 0)
+    assert until(stream.getvalue, "0 of 3 records  0%  0 s  none failed  starting\n")
+    progress.close()
+    said = stream.getvalue()
+    time.sleep(0.15)
+    assert stream.getvalue() == said
+
+
 def test_after_the_end_nothing_is_drawn(watch):
     stream = Terminal()
     progress = watch(stream, patience=0.05)
