@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from math import comb
 from pathlib import Path
@@ -12,10 +13,11 @@ import torch
 
 from conformance import backends
 from conformance.backends.torch_module import TorchModule, torch_cpu
-from conformance.inputs import make_inputs
+from conformance.inputs import Inputs, make_inputs
 from conformance.judge import Expectation, judge
-from conformance.judge.law import ALPHA, COMPARISONS, FALSE_ALARM, interval, mask_tests
+from conformance.judge.law import ALPHA, COMPARISONS, FALSE_ALARM, interval, mask_figures, mask_tests
 from conformance.judge.local import judge_locally
+from conformance.observation import Observation, StepObservation
 from conformance.suite.loader import load_suite
 
 CASES = Path(__file__).parents[2] / "cases"
@@ -96,6 +98,47 @@ def test_a_single_call_of_a_few_units_is_too_little_to_tell(case_of):
     """Everything is dropped once in sixteen times: no alarm."""
     case = case_of("Dropout", (1, 4), "float32", data="nonzero")
     assert judged(case, TorchModule("always", "cpu", lambda p: Wrong(p, lambda _: torch.zeros))).verdict == "pass"
+
+
+def test_only_pairs_of_which_both_are_seen_are_counted(case_of):
+    """Fifteen units in three rows; a zero in the data hides the fate of its unit."""
+    case = case_of("Dropout", (3, 5), "float32", p=0.5, steps=("train", "eval", "train"))
+    inputs = make_inputs(case)
+    chance = np.random.default_rng(5)
+    batches = [(chance.random((3, 5)) > 0.25).astype(np.float32) for _ in case.steps]
+    masks = [chance.random((3, 5)) > 0.5 for _ in case.steps]
+    given = Inputs(
+        {}, {}, tuple(replace(s, x=x, grad_output=0 * x) for s, x in zip(inputs.steps, batches, strict=True))
+    )
+    seen = tuple(StepObservation({"output": 2 * m * x}) for m, x in zip(masks, batches, strict=True))
+    found = {(f.quantity, f.step): f.got for f in mask_figures(case, given, Observation(seen))}
+
+    def counted(pairs):
+        """How many of (fate, seen, fate, seen) have equal fates, of those that are seen."""
+        usable = [(one, other) for one, shown, other, also in pairs if shown and also]
+        return f"{sum(bool(one) == bool(other) for one, other in usable)} of {len(usable)} "
+
+    told = {}
+    for step in (0, 2):
+        fates, shown = (masks[step] & (batches[step] != 0)).reshape(-1), (batches[step] != 0).reshape(-1)
+        told["law.kept", step] = f"{fates.sum()} of {shown.sum()} "
+        told["law.neighbours", step] = counted(
+            (fates[i], shown[i], fates[i + 1], shown[i + 1]) for i in range(0, 14, 2)
+        )
+        told["law.rows", step] = counted((fates[i], shown[i], fates[i + 5], shown[i + 5]) for i in range(5))
+    (first, now), (before, after) = (masks[0], masks[2]), (batches[0] != 0, batches[2] != 0)
+    told["law.fresh", 2] = counted(
+        zip(*(array.reshape(-1) for array in (first & before, before, now & after, after)), strict=True)
+    )
+    assert found.keys() == told.keys()
+    for place, words in told.items():
+        assert found[place].startswith(words), place
+
+
+def test_an_output_of_another_shape_shows_no_mask(case_of):
+    case = case_of("Dropout", (4, 6), "float32", p=0.5)
+    wrong_shape = Observation((StepObservation({"output": np.ones((4, 5), np.float32)}),))
+    assert mask_figures(case, make_inputs(case), wrong_shape) == ()
 
 
 # ---- what is wrong --------------------------------------------------------------------------------------------------

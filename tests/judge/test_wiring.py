@@ -101,3 +101,62 @@ def test_what_stands_side_by_side_is_compared_bit_for_bit_and_in_its_order():
     assert list(wrong(SIDE, calls, x, g, w, k + m)) == ["c (ReLU) input"]
     calls["c"] = call("c", both, w, g, np.concatenate([h, m], 1))
     assert "a (ReLU) upstream gradient" in wrong(SIDE, calls, x, g, w, k + m)
+
+
+#: c and b both take what a gives, and what they make of it is added up, with a beside it
+THREE = (
+    A,
+    B,
+    Node(name="c", op="ReLU", inputs=("a",)),
+    Node(name="+", op="add", inputs=("b", "c")),
+    Node(name="++", op="add", inputs=("+", "a")),
+)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_sum_of_three_is_rounded_once_on_the_way_and_once_in_the_end(dtype):
+    kind, u = (np.float32, 2.0**-24) if dtype == "float32" else (ml_dtypes.bfloat16, 2.0**-8)
+    x, y, z, w, g, h, k, m = (tensor(name, kind) for name in "xyzwghkm")
+    calls = {"a": call("a", x, y, g + h + k, m), "b": call("b", y, z, g, h), "c": call("c", y, w, g, k)}
+    found = figures(THREE, calls, x, g, (z + w) + y, m, dtype=dtype)
+    assert [figure.quantity for figure in found] == ["whole (network) output", "a (ReLU) upstream gradient"]
+    assert all(figure.ok for figure in found)
+    for figure, terms in zip(found, ((z, w, y), (g, h, k)), strict=True):
+        wide = [term.astype(np.float64)[figure.index] for term in terms]
+        allowed = (u + precision(dtype).U) * sum(map(abs, wide)) + u * abs(sum(wide))
+        assert figure.allowed == pytest.approx(allowed, rel=1e-6)
+    off = ((z + w) + y) * kind(1.02)
+    assert list(wrong(THREE, calls, x, g, off, m, dtype=dtype)) == ["whole (network) output"]
+
+
+@pytest.mark.parametrize("fields", [{"shape": (2, 4)}, {"dtype": np.float64}])
+def test_a_sum_of_another_shape_or_dtype_is_told_in_words(fields):
+    other = tensor("other", **fields)
+    calls = {"a": call("a", x, y, h, k), "b": call("b", y, z, m, h), "c": call("c", other, w, g, m)}
+    said = f"{other.dtype.name} of shape {list(other.shape)}"
+    assert wrong(SUM, calls, x, g, w, k + m) == {"c (ReLU) input": said}
+
+
+@pytest.mark.parametrize("left", [1.0, np.nan])
+def test_a_nan_arrives_where_a_nan_left_and_nowhere_else(left):
+    sent, arrived = y.copy(), y.copy()
+    sent[1, 1], arrived[1, 1] = left, np.nan
+    calls = {"a": call("a", x, sent, h, k), "b": call("b", arrived, z, g, h)}
+    told = {} if np.isnan(left) else {"b (ReLU) input": "another tensor"}
+    assert wrong((A, B), calls, x, g, z, k) == told
+
+
+def test_without_a_gradient_of_the_input_none_is_asked_for():
+    wiring = Wiring((A, B), CHAIN, x, g, precision("float32"), 0)
+    assert list(wiring.figures({"output": z}, wants_grad_input=False)) == []
+    assert [f.quantity for f in wiring.figures({"output": z}, wants_grad_input=True)] == ["whole (network) grad_input"]
+
+
+def test_what_a_backend_does_not_show_leaves_what_hangs_on_it_unconfirmed_and_the_rest_judged():
+    both, gradient = np.concatenate([x, y], 1), np.concatenate([m, h], 1)
+    calls = {"c": call("c", both, w, g, gradient)}
+    assert list(wrong(SIDE, calls, x, g, w, k + m)) == ["c (ReLU) input", "whole (network) grad_input"]
+    silent = Captured(name="a", kind="ReLU", x=x, grad_output=h)
+    assert list(wrong(SIDE, calls | {"a": silent}, x, g, w, k + m)) == [
+        "c (ReLU) input", "a (ReLU) upstream gradient", "whole (network) grad_input"
+    ]  # fmt: skip
