@@ -78,7 +78,7 @@ class TorchModule:
                 load_state(module, case, inputs)
             except Unsupported:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever a constructor raises is what is observed
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a constructor raises is what is observed
                 return Observation((), Raised(type(error).__name__, str(error), -1))
             with seeded(case):
                 return self._steps(module, case, inputs)
@@ -94,7 +94,7 @@ class TorchModule:
                 step.arrays.update(training.after(mode))
             except Unsupported:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if isinstance(error, NotImplementedError) and self.factory is None and case.raises is None:
                     raise Unsupported(
                         f"torch: NotImplementedError: {error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.errors import ConformanceError
+from conformance.errors import ConformanceError, UsageError
 from conformance.explain.experiment import Experiment
 from conformance.explain.trial import Runner
 from conformance.observation import Observation, Unsupported
@@ -30,6 +30,9 @@ def runner(target: str) -> Runner:
             raise Unsupported(misfit.message.splitlines()[0]) from misfit
         if why_not is not None:
             raise Unsupported(why_not)
-        return candidate.run(experiment.case, experiment.inputs)
+        seen = candidate.run(experiment.case, experiment.inputs)
+        if seen.raised is not None and seen.raised.type == UsageError.__name__:
+            raise Unsupported(seen.raised.message.splitlines()[0])
+        return seen
 
     return run

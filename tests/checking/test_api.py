@@ -132,6 +132,7 @@ def test_the_quick_set_is_told_as_what_it_is(files):
         (candidates.TailDropped, {"map": {"weight": "gamma"}}, "did you mean gamma=weight"),
         (candidates.OtherSignature, {}, "requires 'num_channels'.*\nwrite an adapter, and check that instead"),
         (candidates.Unclear, {}, "--map p=weight --map q=bias"),
+        (candidates.Bare, {}, "Bare has no parameters, and LayerNorm has weight, bias unless elementwise_affine=False"),
         (
             candidates.NeverMade,
             {},
@@ -151,6 +152,11 @@ def test_a_candidate_that_takes_its_process_down_when_loaded_is_a_usage_error(fi
     deadly.write_text("import ctypes\nctypes.string_at(0)\n")
     with pytest.raises(UsageError, match="Norm takes its process down when it is loaded: the worker died with SIGSEGV"):
         quietly(f"{deadly}:Norm", files)
+
+
+def test_a_candidate_that_calls_sys_exit_costs_its_cases_no_process(files):
+    with pytest.raises(CheckFailed, match=r"SystemExit in step 0: 3; the definition has a value here"):
+        quietly(candidates.Leaving, files, in_process=True, shrink_seconds=0)
 
 
 def test_a_script_that_checks_its_own_class_unguarded_is_told_instead_of_starting_workers_for_ever(files, tmp_path):

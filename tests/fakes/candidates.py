@@ -306,6 +306,24 @@ class Unclear(nn.Module):
         return layer_norm(x, params, {}, training=True, normalized_shape=self.normalized_shape, eps=self.eps)
 
 
+class Bare(nn.Module):
+    """Without parameters, and without the argument that says so."""
+
+    def __init__(self, normalized_shape, eps=1e-5):
+        super().__init__()
+        self.normalized_shape, self.eps = tuple(normalized_shape), eps
+
+    def forward(self, x):
+        return unit(x, self.normalized_shape, self.eps).to(x.dtype)
+
+
+class Leaving(nn.LayerNorm):
+    """Ends its process, as a script does."""
+
+    def forward(self, x):
+        raise SystemExit(3)
+
+
 class NeverMade(nn.Module):
     def __init__(self, **args):
         super().__init__()

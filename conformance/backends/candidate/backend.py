@@ -14,8 +14,9 @@ from conformance.backends.candidate.kinds import Library, Nature, library_of, na
 from conformance.backends.candidate.layers import Layer, ModuleLayer
 from conformance.backends.candidate.owned import FORWARD, ObjectLayer
 from conformance.backends.candidate.resolve import resolve
-from conformance.backends.candidate.signature import arguments_for, check_signature
+from conformance.backends.candidate.signature import arguments_for, check_affine, check_signature
 from conformance.backends.candidate.spec import TOLD, USAGE, Spec, read_spec
+from conformance.backends.modules import StateMismatch
 from conformance.backends.tensors import dtype_of
 from conformance.backends.torch_module import TorchModule
 from conformance.errors import ConformanceError, UsageError
@@ -101,7 +102,7 @@ class Candidate(TorchModule):
                 raise
             except NotImplementedError as error:
                 raise Unsupported(str(error) or "the candidate raises NotImplementedError") from error
-            except Exception as error:  # noqa: BLE001 - whatever a constructor raises is what is observed
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a constructor raises is what is observed
                 return Observation((), Raised(type(error).__name__, str(error), -1))
             if not self.spec.forward_only:
                 self.observes = layer.observes
@@ -121,7 +122,7 @@ class Candidate(TorchModule):
                 seconds += took
         except Unsupported:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if isinstance(error, NotImplementedError) and not _refused(case, error):
                 raise Unsupported(str(error) or "the candidate raises NotImplementedError") from error
             return Observation(tuple(steps), Raised(type(error).__name__, str(error), len(steps)), seconds)
@@ -145,7 +146,12 @@ class Candidate(TorchModule):
             placed = thing.to(device=self.device)
             if case.param_dtype != "int64":
                 placed = placed.to(dtype=dtype_of(case.param_dtype))
-            return ModuleLayer(placed, case, inputs, spec.names, self.device)
+            try:
+                return ModuleLayer(placed, case, inputs, spec.names, self.device)
+            except StateMismatch:
+                if not dict(placed.named_parameters()):
+                    check_affine(self.candidate, case)
+                raise
         if not callable(getattr(thing, "forward", thing)):
             raise UsageError(
                 f"{spec.title} made {type(thing).__name__}, which has no forward",

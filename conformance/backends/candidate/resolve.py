@@ -65,7 +65,7 @@ def _from_name(name: str) -> ModuleType:
                 hint=f"looked in {here} and on sys.path; a file is named by its path, such as {beside}:Class",
             ) from None
         raise UsageError(f"{name} cannot be imported: {error}", hint=_raised_at(error)) from None
-    except Exception as error:  # noqa: BLE001 - somebody's module may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody's module may raise anything
         raise _broken(name, error) from None
     finally:
         IMPORTING.pop()
@@ -93,7 +93,7 @@ def _from_file(path: Path) -> ModuleType:
     IMPORTING.append(str(path))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # noqa: BLE001 - somebody's file may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody's file may raise anything
         del sys.modules[name]
         raise _broken(str(path), error) from None
     finally:
@@ -101,7 +101,7 @@ def _from_file(path: Path) -> ModuleType:
     return module
 
 
-def _broken(what: str, error: Exception) -> UsageError:
+def _broken(what: str, error: BaseException) -> UsageError:
     text = str(error).strip().splitlines()
     words = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
     return UsageError(f"{what} cannot be imported: {words}", hint=_raised_at(error))

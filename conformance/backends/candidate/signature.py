@@ -46,6 +46,7 @@ CALLED: Mapping[str, tuple[str, ...]] = {
     "p": ("drop", "dropout", "prob", "rate", "drop_prob"),
     "size": ("n", "window", "depth_radius", "local_size"),
 }
+_AFFINE = ("affine", "elementwise_affine")
 _KEPT_SHARE = ("decay", "rho")  # the share of the old value that stays: one minus torch's momentum
 
 
@@ -104,8 +105,31 @@ def check_signature(accepts: Any, op: str, besides: Sequence[str] = ()) -> None:
     )
 
 
-def adapter(accepts: Any, op: str, besides: Sequence[str] = ()) -> str:
-    """Python code that maps the op's arguments onto those of a callable, as far as their names tell."""
+def check_affine(accepts: Any, case: Case) -> None:
+    """That what makes layers without parameters takes the argument by which the op has none.
+
+    Raises:
+        UsageError: it does not, and the case has parameters; with the adapter to write.
+    """
+    switch = next((a.name for a in OPS[case.op].arguments if a.name in _AFFINE), "")
+    taken = signature_of(accepts)
+    if not switch or not case.args[switch] or taken is None:
+        return
+    if any(parameter.name == switch or parameter.kind is parameter.VAR_KEYWORD for parameter in taken):
+        return
+    title = str(getattr(accepts, "__name__", accepts))
+    raise UsageError(
+        f"{title} has no parameters, and {case.op} has {', '.join(OPS[case.op].parameters(case.args))} unless "
+        f"{switch}=False",
+        hint=f"write an adapter, and check that instead:\n\n{adapter(accepts, case.op, without=switch)}",
+    )
+
+
+def adapter(accepts: Any, op: str, besides: Sequence[str] = (), *, without: str = "") -> str:
+    """Python code that maps the op's arguments onto those of a callable, as far as their names tell.
+
+    ``without``: an argument that the callable has only as False.
+    """
     title = str(getattr(accepts, "__name__", "Layer"))
     home = str(getattr(accepts, "__module__", "mymodule"))
     home = LOADED.get(home, home)
@@ -125,9 +149,10 @@ def adapter(accepts: Any, op: str, besides: Sequence[str] = ()) -> str:
         elif parameter.default is parameter.empty:
             lines.append(f"        {before}...,  # which argument of {op}, or which number, is {parameter.name!r}?")
     guards = [
-        f'    if {_differs(name, default)}:\n        raise NotImplementedError("{title} has no {name}")'
+        f"    if {name if name == without else _differs(name, default)}:\n"
+        f'        raise NotImplementedError("{title} has no {name}")'
         for name, default in ((argument.name, _default(argument)) for argument in arguments)
-        if name not in used and default is not ...
+        if name not in used and default is not ... and not (without and name == "bias")
     ]
     signature = ", ".join(_parameter(argument.name, _default(argument)) for argument in arguments)
     signature = f"*, {signature}" if signature else ""

@@ -18,6 +18,7 @@ def folder(tmp_path, monkeypatch):
     )
     (tmp_path / "their_constants.py").write_text("EPS = 1\n")
     (tmp_path / "broken_kernels.py").write_text("x = 1\nraise RuntimeError('no GPU\\nsecond line')\n")
+    (tmp_path / "leaving_kernels.py").write_text("raise SystemExit(7)\n")
     (tmp_path / "misspelt_kernels.py").write_text("def f(:\n")
     (tmp_path / "needy_kernels.py").write_text("import no_such_package_at_all\n")
     monkeypatch.chdir(tmp_path)
@@ -54,6 +55,8 @@ def test_a_file_is_found_by_its_path_with_what_lies_beside_it(folder, monkeypatc
             "broken_kernels cannot be imported: RuntimeError: no GPU\nraised at .*broken_kernels.py:2",
         ),
         ("broken_kernels.py:f", "broken_kernels.py cannot be imported: RuntimeError: no GPU\nraised at"),
+        ("leaving_kernels:f", "leaving_kernels cannot be imported: SystemExit: 7\nraised at .*leaving_kernels.py:1"),
+        ("leaving_kernels.py:f", "leaving_kernels.py cannot be imported: SystemExit: 7\nraised at"),
         ("misspelt_kernels:f", "misspelt_kernels cannot be imported: SyntaxError: .*\nat .*misspelt_kernels.py:1"),
         ("needy_kernels:f", "needy_kernels cannot be imported: No module named 'no_such_package_at_all'\nraised at"),
         ("@77:gone", "lives in another process"),

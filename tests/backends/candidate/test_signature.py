@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from conformance.backends.candidate.functional import FunctionLayer
-from conformance.backends.candidate.signature import adapter, arguments_for, check_signature
+from conformance.backends.candidate.signature import adapter, arguments_for, check_affine, check_signature
 from conformance.errors import UsageError
 from conformance.inputs import make_inputs
 from conformance.observation import Unsupported
@@ -94,6 +94,36 @@ def test_a_default_under_another_name_is_no_silence():
         UsageError, match="Epsilon takes 'epsilon', 'decay', which torch's BatchNorm2d does not call so"
     ):
         check_signature(Epsilon, "BatchNorm2d")
+
+
+class Bare(torch.nn.Module):
+    def __init__(self, normalized_shape, eps=1e-5):
+        super().__init__()
+        self.given = {"normalized_shape": normalized_shape, "eps": eps}
+
+
+def test_a_layer_without_parameters_is_answered_with_the_adapter_that_says_so(case_of, monkeypatch):
+    home = types.ModuleType("somebodys")
+    home.Bare = Bare
+    monkeypatch.setitem(sys.modules, "somebodys", home)
+    monkeypatch.setattr(Bare, "__module__", "somebodys")
+    said = "Bare has no parameters, and LayerNorm has weight, bias unless elementwise_affine=False\nwrite an adapter"
+    with pytest.raises(UsageError, match=said) as told:
+        check_affine(Bare, case_of("LayerNorm", shape=(4, 8)))
+    names = {}
+    exec(compile(str(told.value).partition("# adapter.py")[2], "adapter.py", "exec"), names)
+    with pytest.raises(NotImplementedError, match="Bare has no elementwise_affine"):
+        names["adapter"](normalized_shape=[8])
+    made = names["adapter"](normalized_shape=[8], elementwise_affine=False, bias=False)
+    assert made.given == {"normalized_shape": [8], "eps": 1e-5}
+
+
+def test_who_takes_the_argument_that_switches_parameters_off_needs_no_adapter(case_of):
+    case = case_of("LayerNorm", shape=(4, 8))
+    check_affine(torch.nn.LayerNorm, case)
+    check_affine(Anything, case)
+    check_affine(Bare, case_of("LayerNorm", shape=(4, 8), args={"elementwise_affine": False}))
+    check_affine(Bare, case_of("LocalResponseNorm", shape=(4, 8, 2)))
 
 
 def test_positional_parameters_are_filled_by_position():
