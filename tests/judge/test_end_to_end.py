@@ -234,6 +234,32 @@ def test_an_operation_is_disturbed_by_no_more_than_it_may_err_itself():
     assert (moved <= limit).all()
 
 
+def test_the_gradient_of_a_parameter_is_disturbed_by_its_rounding_and_eight_roundings_of_the_largest():
+    value = np.array([1e-3, -1.0, 100.0, -100.0] * 50)
+    quantity = Quantity(value, np.full(200, 1e9), "float32")  # the error scale has no part in it
+    moved = np.abs(
+        [
+            Disturbance(f"{n}", precision("float32")).of(quantity, "a:grad.w", precision("float32"), None)
+            for n in range(9)
+        ]
+    )
+    limit = 2.0**-24 * np.abs(value) + 2.0**-149 + 8 * 2.0**-24 * 100
+    assert (moved <= limit).all()
+    assert (moved.max(axis=0) > limit / 10).all()
+
+
+def test_the_share_of_slices_for_which_nothing_is_promised_is_told():
+    scale = np.array([[np.inf, np.inf], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])
+    quantity = Quantity(np.full((4, 2), -3.0), scale, "float64")
+    figure = judge_step("output", quantity, np.full((4, 2), -3.0), 0)
+    assert (figure.ok, figure.undetermined, figure.relative) == (True, 0.25, 0)
+    assert judge_step("output", quantity, np.where(scale > 1, 99.0, -3.0), 0).ok
+
+
+def test_an_error_beside_a_signal_of_zero_has_no_relative_size():
+    assert judge_step("output", _exact(np.zeros((1, 2)), scale=1.0), np.ones((1, 2)), 0).relative is None
+
+
 def test_what_comes_later_is_disturbed_by_the_steps_before():
     module = network("float32").train()
     expected = []

@@ -101,3 +101,25 @@ def test_every_result_of_every_operation_can_be_disturbed():
     network = wired(Stage("a", "a", ("",), Twice()), Stage("+", "+", ("a", ""), join="add"))
     network.evaluate(np.ones((1, 2)), np.ones((1, 2)), {}, {}, "eval", disturb)
     assert seen == [("a", "output"), ("+", "output"), ("a", "grad_input"), ("", "grad_output")]
+
+
+def test_a_sum_may_err_by_its_roundings_and_a_concatenation_not_at_all():
+    """The gradient of the input comes back from three uses, which takes two additions."""
+    seen = {}
+
+    def disturb(key, name, quantity, reference):
+        seen[key, name] = quantity
+        return quantity
+
+    network = wired(
+        Stage("+", "+", ("", ""), join="add"),
+        Stage("c", "c", ("+", ""), join="concat"),
+    )
+    x, grad_output = np.array([[1.0, -2.0]]), np.array([[1.0, -10.0, 100.0, 3.0]])
+    found = network.evaluate(x, grad_output, {}, {}, "eval", disturb)
+    U = precision("float64").U
+    np.testing.assert_array_equal(seen["+", "output"].scale, U * np.array([[2.0, 4.0]]))
+    np.testing.assert_array_equal(seen["c", "output"].scale, np.zeros((1, 4)))
+    total = found.quantities["grad_input"]
+    np.testing.assert_array_equal(total.value, [[102.0, -17.0]])
+    np.testing.assert_array_equal(total.scale, 2 * U * np.array([[102.0, 17.0]]))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from references.expected import Quantity
-from references.rounding import FORMATS, STORAGE
+from references.rounding import FORMATS, STORAGE, precision
 from references.sgd import SGD
 
 GRID = [
@@ -116,3 +116,48 @@ def test_the_error_of_the_gradient_is_carried_to_the_parameter_and_an_unknown_on
     assert updated.param.scale[1] == pytest.approx(0.5e-3, rel=1e-3)
     assert np.isinf(updated.param.scale[2])
     assert np.isinf(updated.buffer.scale[2])
+
+
+def scales_of_update(param, g, dg, buffer, sgd, p):
+    """d(parameter) and d(buffer) of one element once more: U of every value, and its storage on the way."""
+    U, t = p.U, p.t
+
+    def stored(value):
+        return p.stored.u * abs(value) + p.stored.eta
+
+    dg = dg + stored(g)
+    decayed = g + sgd.weight_decay * param
+    if sgd.weight_decay:
+        dg += U * (2 * abs(sgd.weight_decay * param) + abs(decayed)) + stored(decayed) + t
+    direction, dd, moved, dmoved = decayed, dg, None, None
+    if sgd.momentum:
+        moved, dmoved = decayed, dg
+        if buffer is not None:
+            kept, entered = sgd.momentum * buffer, (1 - sgd.dampening) * decayed
+            moved = kept + entered
+            dmoved = abs(1 - sgd.dampening) * dg + stored(kept) + t
+            dmoved += U * (2 * abs(kept) + 2 * abs(entered) + abs(moved))
+        direction, dd = moved, dmoved + stored(moved)
+        if sgd.nesterov:
+            direction = decayed + sgd.momentum * moved
+            dd = dg + sgd.momentum * dd + U * (2 * sgd.momentum * abs(moved) + abs(direction)) + t + stored(direction)
+    new = param - sgd.lr * direction
+    return sgd.lr * dd + U * (2 * sgd.lr * abs(direction) + abs(new)) + t, dmoved
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize(("dtype", "label"), [("float32", "A"), ("float16", "A"), ("bfloat16", "B")])
+@pytest.mark.parametrize("arguments", GRID, ids=str)
+def test_the_scales_are_those_of_the_roundings_of_an_update(arguments, dtype, label, begun):
+    chance = np.random.default_rng(11)
+    param, g, buffer = (chance.normal(size=9).astype(STORAGE[dtype]) for _ in range(3))
+    gradient = Quantity(g.astype(np.float64), np.abs(chance.normal(size=9)) * 1e-3, dtype)
+    sgd = SGD(**arguments, param_dtype=dtype, label=label)
+    found = sgd.update(param, gradient, buffer if begun else None)
+    for i in range(9):
+        numbers = float(param[i]), float(g[i]), float(gradient.scale[i]), float(buffer[i]) if begun else None
+        d, dmoved = scales_of_update(*numbers, sgd, precision(dtype, label))
+        assert float(found.param.scale[i]) == pytest.approx(d, rel=1e-9)
+        assert (found.buffer is None) == (dmoved is None)
+        if found.buffer is not None:
+            assert float(found.buffer.scale[i]) == pytest.approx(dmoved, rel=1e-9)
