@@ -115,13 +115,19 @@ def test_a_damaged_file_is_made_anew(store, case, made):
 
 def test_large_inputs_are_neither_looked_for_nor_kept(store, case_of):
     KeptInputs(store)(case_of("LayerNorm", (LARGEST // 8, 2), "float32"))
-    KeptInputs(store)(case_of("Linear", (2, 300), "float32", in_features=300, out_features=300))  # large for its weight
+    KeptInputs(store)(
+        case_of("Linear", (2, 1100), "float32", in_features=1100, out_features=1000)
+    )  # large for its weight
     assert store.contents().entries == 0
 
 
-def test_empty_inputs_are_made(store, case_of):
-    case = case_of("BatchNorm1d", (0, 3), "float32", steps=("eval",))
-    assert bits(KeptInputs(store)(case)) == bits(make_inputs(case))
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0, 0)])
+def test_empty_inputs_are_kept_too(store, case_of, made, shape):
+    case = case_of("BatchNorm1d", shape, "float32", steps=("eval", "eval"))
+    expected = bits(make_inputs(case))
+    for _ in range(2):
+        assert bits(KeptInputs(store)(case)) == expected
+    assert len(made) == 1
 
 
 def test_an_array_keeps_its_type_and_shape_on_the_way():

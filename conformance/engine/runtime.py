@@ -8,7 +8,7 @@ from functools import cache
 from importlib import metadata
 
 from conformance.suite.case import Case, Divergence
-from conformance.suite.when import RUNTIME, When, case_context, holds
+from conformance.suite.when import case_context, holds, of_runtime
 
 
 def surroundings(backend: str, versions: Mapping[str, str]) -> dict[str, str]:
@@ -28,13 +28,9 @@ def _here() -> Mapping[str, str]:
 def applicable(case: Case, divergences: Mapping[str, Divergence], runtime: Mapping[str, str]) -> list[Divergence]:
     """The declared divergences whose every condition holds for this case, here."""
     declared = [divergences[name] for name in case.divergences if name in divergences]
-    here = [divergence for divergence in declared if holds(_of_runtime(divergence.when), runtime)]  # few of them
+    here = [divergence for divergence in declared if holds(of_runtime(divergence.when), runtime)]  # few of them
     context = {**case_context(case), **runtime} if here else {}
     return [divergence for divergence in here if holds(divergence.when, context)]
-
-
-def _of_runtime(when: When) -> When:
-    return {key: wanted for key, wanted in when.items() if key in RUNTIME}
 
 
 def foretold(

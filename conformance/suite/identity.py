@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from conformance.ops import OPS
+from conformance.suite.by_identity import by_identity
 from conformance.suite.case import DESCRIPTIVE, Case, Export, Optimizer, Raises, Tolerance
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
@@ -54,23 +55,13 @@ def key_of_case(case: Case) -> str:
     return key_of(case.op, case.args, case.shape, {name: getattr(case, name) for name in CONTENT})
 
 
-_SPELLED: dict[int, tuple[Case, bytes]] = {}
-_SPELLED_LIMIT = 256  # more than a worker has in hand
-
-
+@by_identity
 def spelled(case: Case) -> bytes:
     """Everything that a case says but for what only describes it: what to keep things under that follow from it.
 
     The key of a case is short, and one that is built by hand may bear any.
     """
-    found = _SPELLED.get(id(case))
-    if found is not None and found[0] is case:
-        return found[1]
-    text = _SPELLER.encode([getattr(case, field) for field in _FIELDS])
-    if len(_SPELLED) >= _SPELLED_LIMIT:
-        _SPELLED.clear()
-    _SPELLED[id(case)] = case, text
-    return text
+    return _SPELLER.encode([getattr(case, field) for field in _FIELDS])
 
 
 def digest_of(keys: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from conformance.ops import OPS
+from conformance.suite.by_identity import by_identity
 from conformance.suite.case import Case, step_words
 
 When = Mapping[str, Any]
@@ -49,7 +50,7 @@ def matches(when: When, context: Context) -> bool:
 
 def holds(when: When, context: Context) -> bool:
     """Whether ``when`` holds: a key that the context lacks does not match."""
-    return all(_wanted(key, wanted)(context.get(key, _ABSENT)) for key, wanted in when.items())
+    return all(predicate(context.get(key, _ABSENT)) for key, predicate in compiled(when))
 
 
 def static_match(condition: Compiled, context: Context) -> bool:
@@ -63,9 +64,16 @@ def static_match(condition: Compiled, context: Context) -> bool:
     return True
 
 
+@by_identity
 def compiled(when: When) -> Compiled:
     """``when`` as predicates, for conditions that are asked of many cases."""
-    return tuple((key, _wanted(key, wanted)) for key, wanted in when.items())
+    return tuple((key, _version(wanted) if key in PACKAGES else _predicate(wanted)) for key, wanted in when.items())
+
+
+@by_identity
+def of_runtime(when: When) -> When:
+    """The part of ``when`` that is known only at run time."""
+    return {key: wanted for key, wanted in when.items() if key in RUNTIME}
 
 
 def equal(left: Any, right: Any) -> bool:
@@ -77,10 +85,6 @@ def equal(left: Any, right: Any) -> bool:
     if isinstance(left, float) and isinstance(right, float) and math.isnan(left):
         return math.isnan(right)
     return bool(left == right)
-
-
-def _wanted(key: str, wanted: Any) -> Predicate:
-    return _version(wanted) if key in PACKAGES else _predicate(wanted)
 
 
 def _predicate(wanted: Any) -> Predicate:
@@ -149,6 +153,7 @@ def _satisfies(version: str, specifier: str) -> bool:
 # ---- contexts ------------------------------------------------------------------------------------------------------
 
 
+@by_identity
 def case_context(case: Case) -> dict[str, Any]:
     """A case as the keys and values that a ``when`` speaks of."""
     return flatten(
