@@ -88,6 +88,48 @@ def test_records_held_back_by_an_interruption_count_as_done(tmp_path):
     assert read_run(store.path).records == (record(0), record(1), record(2))
 
 
+def test_a_record_that_was_put_aside_and_written_or_put_aside_twice_counts_once(tmp_path):
+    store = written(tmp_path, [record(0), record(1)], footer=False)
+    store.hold([record(1), record(2)])
+    store.hold([record(2)])
+    store.close()
+    assert read_run(store.path).records == (record(0), record(1), record(2))
+
+
+def test_what_was_put_aside_is_nothing_to_a_complete_run(tmp_path):
+    store = written(tmp_path, [record(0)])
+    (store.folder / HELD).write_bytes(msgspec.json.encode(record(2)) + b"\n")
+    assert read_run(store.path).records == (record(0),)
+
+
+def test_what_was_put_aside_and_torn_is_no_record(tmp_path):
+    store = written(tmp_path, [record(0)], footer=False)
+    whole = msgspec.json.encode(record(2)) + b"\n"
+    (store.folder / HELD).write_bytes(whole + msgspec.json.encode(record(3))[:-9])
+    assert read_run(store.path).records == (record(0), record(2))
+    again = Store.resume(store.path)
+    again.hold([record(4)])
+    again.close()
+    assert read_run(store.path).records == (record(0), record(2), record(4))
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"type"'])
+def test_a_file_without_a_header_says_that_the_run_never_began(tmp_path, torn):
+    file = tmp_path / "records.jsonl"
+    file.write_bytes(torn)
+    with pytest.raises(ConformanceError, match=r"records\.jsonl:1: no header"):
+        read_run(file)
+
+
+def test_a_complete_run_is_closed_and_another_may_be_at_its_file(tmp_path):
+    store = Store.create(tmp_path)
+    store.begin(HEADER)
+    store.add([record(0)])
+    store.finish(Footer(records=1, verdicts={"pass": 1}))
+    with pytest.raises(UsageError, match="nothing to resume"):  # and not that another process is at it
+        Store.resume(store.path)
+
+
 @pytest.mark.parametrize("footer", [True, False])
 def test_a_large_run_is_read_from_the_disk_each_time_and_is_the_same(tmp_path, monkeypatch, footer):
     store = written(tmp_path, [record(number) for number in range(5)], footer=footer)
