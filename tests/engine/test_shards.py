@@ -46,7 +46,17 @@ def test_merged_parts_are_the_run_that_was_not_cut(tmp_path, count):
     assert merged.footer.verdicts == whole.footer.verdicts
     same = {"command": "", "extra": {}}
     assert msgspec.structs.replace(merged.header, **same) == msgspec.structs.replace(whole.header, **same)
-    assert merged.header.extra["merged"] == [str(path.parent) for path in parts]
+    assert merged.header.extra == {"wish": {"slow": True}, "merged": [str(path.parent) for path in parts]}
+
+
+def test_a_merged_run_began_with_the_first_of_its_parts(tmp_path):
+    folders = []
+    for number, day in ((1, "03"), (2, "02")):
+        cut, shard = shards.cut(PLAN, shards.parse(f"{number}/2"))
+        header = Header(started=f"2025-01-{day}", extra={shards.SHARD: msgspec.to_builtins(shard)})
+        how = How(in_process=True, tools="conformance_fakes:tools")
+        folders.append(run(cut, Store.create(tmp_path / str(number)), header, Quiet(), how).path)
+    assert merge(folders, tmp_path / "merged").header.started == "2025-01-02"
 
 
 def test_cases_that_a_sample_sends_nowhere_do_not_disturb_the_order(tmp_path):
