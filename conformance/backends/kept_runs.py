@@ -45,7 +45,7 @@ class ReadyStep(msgspec.Struct, frozen=True, array_like=True):
 
 
 class KeptRun(msgspec.Struct, frozen=True, array_like=True):
-    """The steps that were reached, from the first on; after a refusal there are no more."""
+    """The steps that were reached, or a graph for each of their phases, from the first; a refusal is the last."""
 
     steps: tuple[ReadyStep, ...]
 

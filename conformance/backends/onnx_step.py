@@ -16,6 +16,7 @@ import onnx
 from conformance.backends.arrays import name_of, shape_name
 from conformance.backends.dynamic_axes import distinct_shape
 from conformance.backends.failure import Failure
+from conformance.backends.kept_runs import KeptRuns, ReadyStep
 from conformance.backends.models import Failed, Made, Models, entry_of
 from conformance.backends.onnx_evidence import write_backend_test
 from conformance.backends.onnx_module import LateBatchExport
@@ -43,9 +44,10 @@ class OnnxStep:
         "output", "grad_input", "grad.", "buffer.", "param.", "momentum.", "dtype", "shape", "input_modified",
     )  # fmt: skip
 
-    def __init__(self, models: Models | None = None) -> None:
+    def __init__(self, models: Models | None = None, *, runs: KeptRuns | None = None) -> None:
         self._together = LateBatchExport()
         self._models = Models() if models is None else models
+        self._runs = KeptRuns() if runs is None else runs
         self._sessions = Sessions()
 
     def available(self) -> str | None:
@@ -69,7 +71,7 @@ class OnnxStep:
         """Export the steps of these cases, many at a time; ``run`` then finds the models ready."""
         waiting: dict[str, Traced] = {}
         for case in cases:
-            if self.unsupported(case) is not None:
+            if self.unsupported(case) is not None or self._runs.steps(case):
                 continue
             for phase in dict.fromkeys(phases(case)):
                 digest = _digest(case, phase)
@@ -106,10 +108,9 @@ class OnnxStep:
     def _all_steps(self, case: Case, inputs: Inputs, *, optimise: bool) -> Observation:
         steps: list[StepObservation] = []
         seconds = 0.0
-        order = phases(case)
-        graphs = {phase: (self._graph(case, phase), results(case, inputs, phase)) for phase in dict.fromkeys(order)}
-        for number, phase in enumerate(order):
-            graph, names = graphs[phase]
+        graphs = self._graphs(case)
+        for number, phase in enumerate(phases(case)):
+            graph, names = graphs[phase], results(case, inputs, phase)
             seed_runtime(case, number)
             sessions = Sessions() if draws(case) else self._sessions  # one that has drawn goes on where it was
             seen, took = self._step(graph, given(case, inputs, steps, number), names, sessions, optimise=optimise)
@@ -147,9 +148,27 @@ class OnnxStep:
             return said
         phase, seen = phases(case)[step], failure.observation.steps
         expected = [failure.expected[step].get(name, seen[step].arrays[name]) for name in results(case, inputs, phase)]
-        model = onnx.load_model_from_string(self._graph(case, phase))
+        model = onnx.load_model_from_string(self._graphs(case)[phase])
         write_backend_test(failure.folder, model, given(case, inputs, seen, step), expected)
         return f"{said}\nstep {step} as a test of an ONNX backend: {failure.folder}"
+
+    def _graphs(self, case: Case) -> dict[Phase, bytes]:
+        """The graph of every phase.  Raises Unsupported where the exporter refuses one."""
+        order = tuple(dict.fromkeys(phases(case)))
+        ready = self._runs.steps(case) or self._ready(case, order)
+        if ready[-1].refused:
+            raise Unsupported(ready[-1].refused)
+        return {phase: step.graph for phase, step in zip(order, ready, strict=True)}
+
+    def _ready(self, case: Case, order: Sequence[Phase]) -> Sequence[ReadyStep]:
+        ready: list[ReadyStep] = []
+        try:
+            for phase in order:
+                ready.append(ReadyStep(self._graph(case, phase)))  # noqa: PERF401 - what was made before a refusal stays
+        except Unsupported as words:
+            ready.append(ReadyStep(b"", str(words)))
+        self._runs.keep(case, ready)
+        return ready
 
     def _graph(self, case: Case, phase: Phase) -> bytes:
         digest = _digest(case, phase)
@@ -175,4 +194,4 @@ def _digest(case: Case, phase: Phase) -> str:
 
 
 def onnx_step() -> OnnxStep:
-    return OnnxStep(Models.kept("step"))
+    return OnnxStep(Models.kept("step"), runs=KeptRuns.kept("step"))

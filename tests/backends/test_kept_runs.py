@@ -12,6 +12,7 @@ from conformance.backends import kept_runs, onnx_capture
 from conformance.backends.exporters import with_script
 from conformance.backends.kept_runs import KeptRuns, ReadyStep
 from conformance.backends.onnx_module import OnnxModule
+from conformance.backends.onnx_step import OnnxStep
 from conformance.inputs import make_inputs
 from conformance.observation import Unsupported
 from conformance.pack_cache import PackCache
@@ -67,6 +68,41 @@ def test_a_run_that_was_before_needs_no_plan_and_no_model_and_gives_the_same(dis
     found = again.run(case, inputs)
     assert bits(found) == bits(expected)
     assert [bool(step.nodes) for step in found.steps] == [op == "MLP"] * len(case.steps)
+
+
+@pytest.mark.parametrize(
+    ("op", "more"),
+    [
+        ("BatchNorm1d", {"steps": ("train", "eval", "train")}),
+        ("LayerNorm", {"steps": ("train", "train", "train"), "optimizer": Optimizer(lr=0.1, momentum=0.9)}),
+    ],
+)
+def test_whole_steps_that_were_before_are_neither_traced_nor_looked_for_again(disk, case_of, monkeypatch, op, more):
+    case = case_of(op, **more)
+    inputs = make_inputs(case)
+    expected = OnnxStep(runs=KeptRuns(disk, "scope\n")).run(case, inputs)
+    again = OnnxStep(runs=KeptRuns(disk, "scope\n"))
+    monkeypatch.setattr(again, "_graph", forbidden)
+    monkeypatch.setattr(again, "_trace", forbidden)
+    again.prepare([case])
+    assert bits(again.run(case, inputs)) == bits(expected)
+
+
+def test_a_refused_step_is_refused_again_in_the_same_words(disk, case_of, monkeypatch):
+    case = case_of("BatchNorm1d", steps=("train", "eval"))
+    backend = OnnxStep(runs=KeptRuns(disk, "scope\n"))
+
+    def graph(_, phase):
+        if phase.mode == "eval":
+            raise Unsupported("export: no word for this")
+        return b"graph"
+
+    monkeypatch.setattr(backend, "_graph", graph)
+    again = OnnxStep(runs=KeptRuns(disk, "scope\n"))
+    monkeypatch.setattr(again, "_graph", forbidden)
+    for each in (backend, again):
+        with pytest.raises(Unsupported, match=r"^export: no word for this$"):
+            each.run(case, make_inputs(case))
 
 
 def test_inputs_that_are_not_the_cases_own_are_planned_for_and_kept_nowhere(disk, case):
