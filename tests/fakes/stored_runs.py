@@ -5,25 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import msgspec
-from conformance_fakes import make_case
+from conformance_fakes import OVER, make_case
 
 from conformance.engine.plan import plain_record
 from conformance.engine.store import StoredRun
 from conformance.record import Figure, Footer, Header
 
-OVER = Figure(
-    quantity="output",
-    step=1,
-    budget=4.1,
-    got="0.5127",
-    expected="0.5142",
-    index=(1, 0, 3),
-    ulps=6.6,
-    exceeding=4,
-    size=48,
-    relative=0.003,
-    ok=False,
-)
 CLOSE = Figure(quantity="grad_input", step=0, budget=0.64)
 SHAPE = Figure(quantity="shape", step=0, budget=None, got="4x3", expected="3x4", ok=False)
 
