@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from planted_networks import SWAPPED, TRANSPOSED, WITHOUT_BIAS, early, planted, reordered
@@ -165,6 +167,20 @@ def test_a_module_that_is_left_out_is_told(case_of):
     wrong = {figure.quantity: figure.got for figure in judgement.figures if not figure.ok}
     assert wrong["features.2 (Sigmoid)"] == "no call"
     assert wrong["features.3 (AvgPool2d) input"] == "the output of features.1 (BatchNorm2d)"
+
+
+@pytest.mark.parametrize("again", [{"name": "somebody"}, {"call": 7}])
+def test_a_call_that_the_network_does_not_have_is_told(again, case_of):
+    op, shape, args = MLP
+    case = case_of(op, shape, param_dtype="float32", **args)
+    inputs = make_inputs(case)
+    observation = TorchModule("torch", "cpu").run(case, inputs)
+    (step,) = observation.steps
+    extra = replace(step.modules[0], **again)
+    more = replace(observation, steps=(replace(step, modules=(*step.modules, extra)),))
+    judgement = judge(case, Expectation(case, inputs), more)
+    (figure,) = (figure for figure in judgement.figures if not figure.ok)
+    assert (figure.quantity, figure.expected) == (str(extra), "no such call in this network")
 
 
 def test_a_sum_with_a_factor_is_told(case_of):
