@@ -145,3 +145,28 @@ def test_loading_imports_nothing_heavy() -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=env)
     assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("given", ["files", "folder"])
+def test_as_many_files_are_read_as_the_limit_says_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str
+) -> None:
+    monkeypatch.setattr(loader.limits, "FILES", 3)
+    files = [tmp_path / f"{number}.yaml" for number in range(4)]
+    for file in files[:3]:
+        file.write_text(CASE)
+    assert case_files(files[:3] if given == "files" else [tmp_path]) == files[:3]
+    files[3].write_text(CASE)
+    with pytest.raises(UsageError, match="more than 3 case files"):
+        case_files(files if given == "files" else [tmp_path])
+
+
+def test_what_the_schema_and_what_the_checks_find_is_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "spec: 1\nop: LayerNorm\nfoo: 1\ncases: [{id: a, shape: [2, 3]}, {id: b, shape: [2, 3], args: {bar: 1}}]\n"
+    )
+    with pytest.raises(CaseFileError) as caught:
+        load_suite([file])
+    told = [(problem.line, problem.message) for problem in caught.value.problems]
+    assert [line for line, _ in told] == [3, 4], told
