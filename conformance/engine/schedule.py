@@ -156,11 +156,11 @@ class Schedule:
             what = "never asked for" if place is None else "the second of its pair"
             raise InternalError(f"a record of {record.id} on {record.backend} is {what}")
         before = self._casualties.pop(self._plan.pairs[place], None)
-        if before is not None and record.verdict != "crash":
+        if before is not None:
             note = f"{record.id} on {record.backend}: {before}; alone, in a fresh process, it did not"
             self.notes.append(note)
-        if before is not None and record.verdict != "crash" and FROM_OUTSIDE not in before:
-            record = msgspec.structs.replace(record, detail=f"{note}\n{record.detail}".strip())
+            if FROM_OUTSIDE not in before:
+                record = msgspec.structs.replace(record, detail=f"{note}\n{record.detail}".strip())
         self._recorded.add(place)
         self._held[place] = record
         self._fruitless = 0
@@ -219,7 +219,9 @@ class Schedule:
             self._casualties[pair] = ending.reason
             self._push(Unit((pair,), prepare=False, alone=True))
             return None
-        self._confirmed[kind] += ending.kind == "crash"
+        if ending.kind == "crash":
+            self._confirmed[kind] += 1
+            self._casualties.pop(pair, None)  # it died alone as well, whatever the verdict will be
         record = plain_record(case, pair.backend, ending.kind, ending.reason, detail=ending.detail)
         divergence = self._foretold(case, pair.backend, ending.name)
         if divergence is not None:

@@ -146,6 +146,7 @@ def test_a_death_that_a_divergence_declares_is_known():
     (record,) = schedule.release()
     assert (record.verdict, record.divergence) == ("known", "gap")
     assert record.reason == "divides by zero (the worker died with SIGFPE)"
+    assert (record.detail, schedule.notes) == ("", []), "it did die alone, and nothing says that it did not"
 
 
 def test_a_death_while_preparing_blames_nobody_and_goes_on_without_preparing():
