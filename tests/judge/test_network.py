@@ -183,6 +183,23 @@ def test_a_call_that_the_network_does_not_have_is_told(again, case_of):
     assert (figure.quantity, figure.expected) == (str(extra), "no such call in this network")
 
 
+@pytest.mark.parametrize(
+    ("place", "bad"), [(0, set()), (2, {"1 (BatchNorm1d) upstream gradient", "2 (Tanh) grad_input"})]
+)
+def test_where_the_input_needs_no_gradient_only_the_first_module_may_show_none(place, bad, case_of):
+    op, shape, args = MLP
+    case = case_of(op, shape, param_dtype="float32", requires_grad=False, **args)
+    inputs = make_inputs(case)
+    observation = TorchModule("torch", "cpu").run(case, inputs)
+    (step,) = observation.steps
+    modules = list(step.modules)
+    without = {name: array for name, array in modules[place].arrays.items() if name != "grad_input"}
+    modules[place] = replace(modules[place], arrays=without)
+    less = replace(observation, steps=(replace(step, modules=tuple(modules)),))
+    judgement = judge(case, Expectation(case, inputs), less)
+    assert {figure.quantity for figure in judgement.figures if not figure.ok} == bad
+
+
 def test_a_sum_with_a_factor_is_told(case_of):
     class Scaled(factory_of("BasicBlock")):
         def forward(self, x):

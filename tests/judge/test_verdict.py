@@ -202,6 +202,8 @@ def test_a_refusal_that_does_not_come_may_be_known(case_of):
     assert judge(case, expectation, other, divergences=[divergence()]).verdict == "fail"
     declared = divergence(raises=Raises("TypeError", "no"))
     assert judge(case, expectation, other, divergences=[declared]).verdict == "known"
+    for elsewhere in (Raises("KeyError", "no"), Raises("TypeError", "yes")):
+        assert judge(case, expectation, other, divergences=[divergence(raises=elsewhere)]).verdict == "fail"
 
 
 @pytest.mark.parametrize(
