@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +15,7 @@ from conformance.checking import session
 from conformance.checking.session import Findings, Wanted, carry_out
 from conformance.checking.wording import findings_text
 from conformance.engine.store import Store
-from conformance.errors import NothingSelected, UsageError
+from conformance.errors import ConformanceError, NothingSelected, UsageError
 from conformance.report.progress import Progress
 from conformance.suite.problems import unknown
 
@@ -44,9 +44,9 @@ def check(
     device: str = "cpu",
     quick: bool = False,
     keyword: str = "",
-    dtypes: tuple[str, ...] = (),
-    ids: tuple[str, ...] = (),
-    case_files: tuple[str | Path, ...] = (),
+    dtypes: str | Sequence[str] = (),
+    ids: str | Sequence[str] = (),
+    case_files: str | Path | Sequence[str | Path] = (),
     slow: bool = False,
     strict: bool = False,
     workers: int | None = None,
@@ -65,6 +65,7 @@ def check(
     backward: the gradient of a function on arrays, ``(grad_output, x, params, buffers, *, training, **args)``.
     only: "forward" leaves gradients alone.  quick: few cases, in which every value of every axis occurs.
     keyword, dtypes, ids: only these cases.  case_files: files or folders of cases, in place of those that are shipped.
+        One may stand by itself, as in ``dtypes="float32"``.
     strict: the memory format of the output, and what torch refuses, count too.
     in_process: no worker processes; that happens by itself where no other process can import the candidate.
     save: the folder that takes the smallest failing cases, as case files.
@@ -94,10 +95,10 @@ def check(
         )
         wanted = Wanted(
             spec=spec,
-            paths=tuple(str(file) for file in case_files),
+            paths=_each(case_files),
             keyword=keyword,
-            dtypes=dtypes,
-            ids=ids,
+            dtypes=_each(dtypes),
+            ids=_each(ids),
             slow=slow,
             quick=quick,
             strict=strict,
@@ -109,12 +110,20 @@ def check(
             command="conformance.check",
             tools=session.TOOLS,
         )
-        findings = _carried_out(wanted)
+        try:
+            findings = _carried_out(wanted)
+        except ConformanceError as error:  # a test that fails of it shows the message, and not where we noticed
+            raise error.with_traceback(None) from None
     if findings.failures:
         raise CheckFailed(findings)
     if not findings.checked:
         raise NothingSelected("nothing was checked", hint=findings_text(findings))
     return findings
+
+
+def _each(given: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """One or several, as several."""
+    return (str(given),) if isinstance(given, str | Path) else tuple(map(str, given))
 
 
 def _carried_out(wanted: Wanted) -> Findings:

@@ -258,7 +258,7 @@ def _check_names(spec: Spec, cases: Sequence[Case]) -> None:
         if ours not in known:
             turned = f"; did you mean {ours}={theirs}?" if theirs in known else ""
             raise UsageError(
-                f"{theirs}={ours}: {unknown('tensor', ours, sorted(known))} of {spec.like}{turned}",
+                f"{theirs}={ours}: {unknown(f'tensor of {spec.like}', ours, sorted(known))}{turned}",
                 hint="a mapping is YOURS=TORCHS, such as gamma=weight",
             )
 

@@ -48,7 +48,7 @@ def command() -> None:
     pass
 
 
-@command.command("info")
+@command.command("info", short_help="Where the caches are and what they hold.")
 def info() -> int:
     """Say where the caches are, what they hold and how large they may grow."""
     for one, several, cache in _caches():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ VERBS = {
 }
 
 INTERRUPTED, INTERNAL, USAGE = 2, 3, 4
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # the disk, or what stands in its place, takes no more
 
 EXAMPLES = """\b
 Examples:
@@ -81,36 +83,44 @@ def conformance() -> None:
     """
 
 
-def invoke(arguments: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way to end
+def invoke(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
     try:
         code = conformance.main(list(arguments), prog_name="conformance", standalone_mode=False, obj=tuple(arguments))
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return USAGE
-    except click.ClickException as error:
-        error.show()
-        return USAGE
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        return INTERRUPTED
-    except InternalError as error:
-        click.echo(f"internal error: {error}", err=True)
-        return error.exit_code
-    except ConformanceError as error:
-        click.echo(str(error), err=True)
-        return error.exit_code
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except SystemExit:
         if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):  # click noticed the closed pipe before we did
             return 0
         raise
-    except Exception:  # noqa: BLE001 - said as what it is, with the trace that a report of it needs
-        import traceback
-
-        traceback.print_exc()
-        click.echo("internal error: this is a fault of conformance; please report the trace above", err=True)
-        return INTERNAL
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every end is said as what it is
+        return _ending(error)
     return code if isinstance(code, int) else 0
+
+
+def _ending(error: BaseException) -> int:  # noqa: PLR0911 - one return for each way to end
+    """Say how a command ended while its exception is handled, and return the exit code."""
+    match error:
+        case click.exceptions.NoArgsIsHelpError():
+            click.echo(error.format_message())
+            return USAGE
+        case click.ClickException():
+            error.show()
+            return USAGE
+        case click.Abort() | KeyboardInterrupt():
+            click.echo("interrupted", err=True)
+            return INTERRUPTED
+        case ConformanceError():
+            click.echo(f"internal error: {error}" if isinstance(error, InternalError) else str(error), err=True)
+            return error.exit_code
+        case BrokenPipeError():  # the reader, such as head, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        case OSError() if error.errno in FULL:
+            click.echo(f"cannot write {error.filename or 'the output'}: {error.strerror}", err=True)
+            click.echo("make room, or write elsewhere; a run is finished with: conformance run --resume", err=True)
+            return INTERRUPTED
+        case _:
+            import traceback
+
+            traceback.print_exc()  # which a report of it needs
+            click.echo("internal error: this is a fault of conformance; please report the trace above", err=True)
+            return INTERNAL

@@ -46,17 +46,19 @@ def command() -> int:
     click.echo(f"conformance {__version__}   python {platform.python_version()}   {platform.platform()}")
     memory = machine_memory() / GIB
     click.echo(f"{cores()} cores, {memory:.0f} GiB of memory: {default_workers()} workers by default")
+    names = backends.names()
+    wide = max(map(len, (*PACKAGES, *names))) + 2
     for name in PACKAGES:
-        click.echo(f"  {name:<14}{_version(name)}")
+        click.echo(f"  {name:<{wide}}{_version(name)}")
     click.echo("backends")
-    for name in backends.names():
+    for name in names:
         try:
             missing = backends.load(name).available()
         except ImportError as error:
             missing = str(error)
-        click.echo(f"  {name:<14}{'ready' if missing is None else f'missing: {missing}'}")
+        click.echo(f"  {name:<{wide}}{'ready' if missing is None else f'missing: {missing}'}")
         if missing is not None:
-            click.echo(f"  {'':<14}to get it: {_cure(missing)}")
+            click.echo(f"  {'':<{wide}}to get it: {_cure(missing)}")
     suite = load_suite()
     click.echo(
         f"cases\n  {len(suite.cases):,} in {len(suite.files)} files in {shipped_cases()}   digest {suite.digest}"

@@ -7,6 +7,8 @@ import msgspec
 
 from conformance.cli import options
 from conformance.engine.wish import Wish, load, selected
+from conformance.errors import UsageError
+from conformance.suite.problems import count
 
 HELP = """List the cases, or explain where one comes from.
 
@@ -52,9 +54,14 @@ def command(
             click.echo(f"  {'  '.join(cells)}  {row[3]}".rstrip())
         return 0
     if skipped:
+        if Wish(ops=ops, dtypes=dtypes, ids=ids, keys=keys, keyword=keyword, slow=slow) != Wish():
+            raise UsageError(
+                "--skipped shows what rules removed from whole case files; what is not there has no op, dtype or key",
+                hint="name files: conformance list FILE --skipped",
+            )
         for entry in suite.skipped:
             click.echo(f"{entry.id}    {entry.reason}    {entry.origin}")
-        click.echo(f"{len(suite.skipped):,} combinations are skipped", err=True)
+        click.echo(f"{count(len(suite.skipped), 'combination')} skipped", err=True)
         return 0
     wish = Wish(paths=paths, ops=ops, dtypes=dtypes, ids=ids, keys=keys, keyword=keyword, slow=slow)
     selection = selected(suite, wish)
@@ -63,6 +70,6 @@ def command(
     else:
         wide = max(len(case.id) for case in selection.cases)
         click.echo("".join(f"{case.id:<{wide}}  {case.key}  {case.dtype}\n" for case in selection.cases), nl=False)
-    slow_note = f"; {selection.slow:,} slow cases are left out (--slow)" if selection.slow else ""
-    click.echo(f"{len(selection.cases):,} cases{slow_note}", err=True)
+    slow_note = f"; {count(selection.slow, 'slow case')} left out (--slow)" if selection.slow else ""
+    click.echo(f"{count(len(selection.cases), 'case')}{slow_note}", err=True)
     return 0

@@ -52,7 +52,8 @@ def _of(figure: Figure) -> tuple[str, ...]:
         return (_NAMES[figure.quantity],)
     if figure.got != "nothing":
         return ()
-    return ("gradient-missing",) if figure.quantity.startswith("grad") else ("buffer-missing",)
+    kind = figure.quantity.rpartition(" ")[2].partition(".")[0]  # behind the name of a module of a network
+    return ("buffer-missing",) if kind == "buffer" else ("gradient-missing",)  # without which there is no momentum
 
 
 def _of_state(case: Case, observation: Observation) -> set[str]:

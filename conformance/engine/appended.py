@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -57,7 +58,7 @@ class Appended:
         """
         if not lines:
             return
-        data = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+        data = b"".join(_encoded(line) + b"\n" for line in lines)
         file = self.hold()
         try:
             while data:  # a disk that is nearly full takes a part, and refuses the rest
@@ -91,6 +92,26 @@ class Appended:
             f"cannot write {self._path}: {error.strerror}",
             hint=f"what it holds is kept; make room, then: conformance run --resume {self._path.parent}",
         )
+
+
+def _encoded(line: Line) -> bytes:
+    try:
+        return msgspec.json.encode(line)
+    except UnicodeEncodeError:  # names of files that the locale does not know, as Python passes them on
+        return msgspec.json.encode(_in_unicode(msgspec.to_builtins(line)))
+
+
+def _in_unicode(value: Any) -> Any:
+    """The same, with the bytes that stand in text as lone surrogates read as UTF-8, which is what they mostly are."""
+    match value:
+        case str():
+            return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        case dict():
+            return {_in_unicode(name): _in_unicode(part) for name, part in value.items()}
+        case list() | tuple():
+            return [_in_unicode(part) for part in value]
+        case _:
+            return value
 
 
 def _lock(file: int) -> None:

@@ -14,6 +14,7 @@ from conformance.backends import CANDIDATE, NAMES, names
 from conformance.engine.plan import Plan
 from conformance.errors import UsageError
 from conformance.suite.loader import load_suite
+from conformance.suite.problems import unknown
 from conformance.suite.sample import export_sample
 from conformance.suite.selection import Selection, select
 from conformance.suite.suite import Suite
@@ -58,11 +59,23 @@ def check_backends(wanted: Sequence[str]) -> tuple[str, ...]:
     """
     known = NAMES if set(wanted) <= set(NAMES) else names()
     for name in wanted:
-        if name not in known and not name.startswith(CANDIDATE):
+        if name.startswith(CANDIDATE):
+            _check_candidate(name)
+        elif name not in known:
             close = get_close_matches(name, known, n=1)
             meant = f"; did you mean '{close[0]}'?" if close else ""
             raise UsageError(f"'{name}' is not a backend{meant}", hint=f"known: {', '.join(known)}")
     return tuple(dict.fromkeys(wanted))
+
+
+def _check_candidate(name: str) -> None:
+    """That the name of somebody's own layer can be read, and names an op."""
+    from conformance.backends.candidate.spec import read_spec
+    from conformance.ops import OPS
+
+    spec = read_spec(name)
+    if spec.like not in OPS:
+        raise UsageError(f"{name}: {unknown('op', spec.like, tuple(OPS))}")
 
 
 def load(paths: Sequence[str]) -> Suite:

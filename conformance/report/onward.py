@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from conformance.backends import NAMES
 from conformance.errors import UsageError
 from conformance.explain.topics import resolve
 from conformance.record import BAD, Cause, Record
@@ -40,10 +41,10 @@ def topic(record: Record, causes: Sequence[Cause] = ()) -> str:
 
 
 def onward(record: Record, paths: Sequence[str] = (), causes: Sequence[Cause] = ()) -> list[str]:
-    """Both as lines under a failure; an exception, a crash or a hang has no page."""
+    """Both as lines under a failure; an exception, a crash or a hang has no page, and somebody's own code no script."""
     if record.verdict not in BAD:
         return []
-    lines = [f"reproduce: {reproduce(record, paths)}"]
+    lines = [f"reproduce: {reproduce(record, paths)}"] if record.backend in NAMES else []
     if record.verdict == "fail":
         lines.append(f"next: conformance explain {topic(record, causes)}")
     return lines

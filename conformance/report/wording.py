@@ -54,7 +54,7 @@ def short_figure(figure: Figure) -> str:
 def again(record: Record, paths: Sequence[str] = ()) -> str:
     """The command that runs this pair alone; ``paths`` are the case files that were named, if any were."""
     where = "".join(f"{shlex.quote(path)} " for path in paths)
-    return f"conformance run {where}--key {record.key} --backend {record.backend}"
+    return f"conformance run {where}--key {record.key} --backend {shlex.quote(record.backend)}"
 
 
 def title(record: Record) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from conformance import __version__
+from conformance.backends import NAMES
 from conformance.backends import load as load_backend
 from conformance.engine.plan import Plan
 from conformance.engine.run import How, run
@@ -54,10 +56,17 @@ def fault_of(name: str, backend: str, paths: Sequence[str] = ()) -> Fault:
     name: the key or the id of a case.
 
     Raises:
-        UsageError: no such case or backend; or the backend cannot run here.
+        UsageError: no such case or backend; the backend cannot run here, or runs what no script can hold.
         NothingSelected: the case shows no fault there.
     """
     check_backends((backend,))
+    if backend not in NAMES:
+        again = "".join(f"{shlex.quote(path)} " for path in paths)
+        raise UsageError(
+            f"a script holds code of torch and of onnxruntime, and none of {backend}",
+            hint="run the case again under a debugger: "
+            f"conformance run {again}--id {shlex.quote(name)} --backend {shlex.quote(backend)} --in-process",
+        )
     suite = load(paths)
     cases = selected(suite, Wish(paths=tuple(paths), ids=(name,), backends=(backend,), slow=True)).cases
     if len(cases) != 1:

@@ -18,7 +18,7 @@ from conformance.suite.explain import schema_problems
 from conformance.suite.identity import digest_of
 from conformance.suite.kept import kept
 from conformance.suite.positions import Document, parse
-from conformance.suite.problems import CaseFileError, Problem
+from conformance.suite.problems import CaseFileError, Problem, show
 from conformance.suite.schema import CaseFile
 from conformance.suite.suite import Suite, gather
 
@@ -99,6 +99,10 @@ def expand_text(text: str, file: str, *, stem: str) -> Expansion:
 def form_problems(document: Document) -> list[Problem]:
     """What is wrong with a file before it is expanded."""
     problems: list[Problem] = []
+    if not isinstance(document.value, dict):
+        found = "is empty" if document.value is None else f"holds {show(document.value)}"
+        wanted = "expected a mapping with spec: 1, op: NAME, and groups or cases"
+        return [document.problem((), f"the file {found}; {wanted}")]
     try:
         msgspec.convert(document.value, CaseFile, strict=True)
     except msgspec.ValidationError as error:

@@ -47,8 +47,8 @@ def _table(problems: Sequence[Problem]) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """``1 file``, ``2 files``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """``1 file``, ``2,000 files``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def path_text(path: Path) -> str:

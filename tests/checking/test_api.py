@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import candidates
 import pytest
@@ -128,7 +129,11 @@ def test_the_quick_set_is_told_as_what_it_is(files):
     [
         (candidates.layer_norm, {"like": "LayerNrom"}, "'LayerNrom' is not an op; did you mean 'LayerNorm'"),
         (candidates.layer_norm, {"kind": "magic"}, "'magic' is not a kind"),
-        (candidates.TailDropped, {"map": {"gamma": "wieght"}}, "'wieght' is not a tensor; did you mean 'weight'"),
+        (
+            candidates.TailDropped,
+            {"map": {"gamma": "wieght"}},
+            "'wieght' is not a tensor of LayerNorm; did you mean 'weight'",
+        ),
         (candidates.TailDropped, {"map": {"weight": "gamma"}}, "did you mean gamma=weight"),
         (candidates.OtherSignature, {}, "requires 'num_channels'.*\nwrite an adapter, and check that instead"),
         (candidates.Unclear, {}, "--map p=weight --map q=bias"),
@@ -145,6 +150,20 @@ def test_the_quick_set_is_told_as_what_it_is(files):
 def test_what_cannot_be_checked_is_a_usage_error_that_says_what_to_do(candidate, fields, says, files):
     with pytest.raises(UsageError, match=f"(?s){says}"):
         quietly(candidate, files, **{"in_process": True} | fields)
+
+
+def test_a_test_that_fails_of_a_usage_error_shows_nothing_of_what_noticed_it(files):
+    with pytest.raises(UsageError) as told:
+        quietly(candidates.layer_norm, files, like="LayerNrom", in_process=True)
+    assert {Path(str(entry.path)).name for entry in told.traceback} == {"test_api.py", "api.py"}
+    assert all(entry.ishidden(told) for entry in told.traceback if Path(str(entry.path)).name == "api.py")
+
+
+def test_one_dtype_may_stand_by_itself(files):
+    (file,) = files
+    alone = quietly(candidates.layer_norm, file, dtypes="float32", in_process=True)
+    assert alone.counts == quietly(candidates.layer_norm, files, dtypes=("float32",), in_process=True).counts
+    assert sum(alone.counts.values()) < sum(quietly(candidates.layer_norm, files, in_process=True).counts.values())
 
 
 def test_a_candidate_that_takes_its_process_down_when_loaded_is_a_usage_error(files, tmp_path):

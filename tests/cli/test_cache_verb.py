@@ -14,6 +14,12 @@ def cache(tmp_path, monkeypatch) -> ExportCache:
     return ExportCache(tmp_path / "exports")
 
 
+def test_the_help_says_what_each_verb_does_in_a_whole_sentence(call, cache):
+    help_text = call("cache", "--help").out
+    assert "..." not in help_text.partition("Commands:")[2]
+    assert "info   Where the caches are and what they hold." in help_text
+
+
 def test_info_says_where_and_how_much(call, cache):
     said = call("cache", "info").out
     assert "0 exports, 0.0 MiB" in said

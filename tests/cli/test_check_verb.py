@@ -129,6 +129,7 @@ def test_the_report_is_kept_and_can_be_drawn_again(check, call):
         ("norms", (), "'norms' names no candidate"),
         ("norms:nn", (), "torch.nn is a module, not a layer"),
         ("norms:Other", (), "conformance check adapter.py:adapter --like LayerNorm"),
+        ("norms:Norm", ("--device", "tpuu"), "'tpuu' is not a device of torch\nsuch as cpu, cuda, xpu, mps, or cuda:1"),
         ("norms:Norm", ("--map", "gamma"), "--map gamma: not of the form YOURS=TORCHS"),
         ("norms:Norm", ("--map", "gamma=wieght"), "did you mean 'weight'"),
         ("norms:Norm", ("--map", "gama=weight"), "did you mean 'gamma'"),

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +34,17 @@ def test_list_prints_ids_that_run_takes(call, case_file):
     ended = call("list", str(case_file("", "")))
     assert [line.split()[0] for line in ended.out.splitlines()] == ["some::n0", "some::n1"]
     assert "2 cases" in ended.err
+
+
+def test_list_says_what_rules_removed_and_takes_no_selection_there(call, tmp_path):
+    group = "{id: g, set: {shape: [2, 3]}, vary: {seed: [0, 1]}, rules: [{when: {seed: 1}, skip: too much}]}"
+    (tmp_path / "a.yaml").write_text(f"spec: 1\nop: LayerNorm\ngroups:\n  - {group}\n")
+    ended = call("list", "a.yaml", "--skipped")
+    assert (ended.code, ended.err) == (0, "1 combination skipped\n")
+    assert "too much" in ended.out
+    refused = call("list", "a.yaml", "--skipped", "--op", "LayerNorm")
+    assert (refused.code, refused.out) == (4, "")
+    assert "conformance list FILE --skipped" in refused.err
 
 
 def test_list_as_json_holds_the_whole_case(call, case_file):
@@ -67,6 +80,18 @@ def test_doctor_says_of_every_backend_whether_it_is_here_and_how_to_get_it(call)
     for name in ("torch-cpu", "torch-cuda", "onnx-dynamo", "onnx-script"):
         assert f"  {name}" in ended.out
     assert ended.out.count("missing:") == ended.out.count("to get it:")
+    assert all(re.match(r"  \S+  +\S", line) for line in ended.out.splitlines() if line.startswith("  onnx-"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
+@pytest.mark.parametrize("verb", ["list", "explain"])
+def test_a_full_disk_is_told_without_a_trace(verb):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "conformance", verb]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "cannot write the output: No space left on device\nmake room" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():

@@ -62,6 +62,13 @@ def test_what_is_not_meant_so_is_a_usage_error(call, arguments, told):
     assert "Traceback" not in done.err
 
 
+def test_somebody_elses_layer_gets_no_script_of_torchs_but_the_command_for_a_debugger(call):
+    done = call("repro", "0123456789ab", "--backend", "check:mine.py:Norm?like=LayerNorm", "--path", "my cases.yaml")
+    assert (done.code, done.out) == (USAGE, "")
+    command = "conformance run 'my cases.yaml' --id 0123456789ab --backend 'check:mine.py:Norm?like=LayerNorm'"
+    assert f"{command} --in-process" in done.err
+
+
 def test_without_a_run_it_says_what_to_do(call):
     done = call("repro")
     assert done.code != 0

@@ -82,6 +82,8 @@ def test_a_broken_case_file_ends_in_4_with_every_error_and_no_traceback(run_fake
     ("arguments", "words"),
     [
         (["--backend", "torch-gpu"], "'torch-gpu' is not a backend; did you mean 'torch-cpu'?"),
+        (["--backend", "check:mine:Norm?lik=LayerNorm"], "is not the name of a candidate: lik="),
+        (["--backend", "check:mine:Norm?like=LayerNrom"], "'LayerNrom' is not an op; did you mean 'LayerNorm'?"),
         (["--op", "LayerNorn"], "did you mean 'LayerNorm'?"),
         (["--dtype", "flaot32"], "did you mean 'float32'?"),
         (["--id", "some::n00"], "did you mean 'some::n0'?"),

@@ -40,7 +40,16 @@ def test_a_count_that_a_layer_says_it_does_not_keep_is_not_missing(case_of):
     assert faults(case_of("BatchNorm2d", (4, 3, 5, 6)), **told) == ()
 
 
-@pytest.mark.parametrize(("quantity", "name"), [("grad_input", "gradient-missing"), ("buffer.x", "buffer-missing")])
+@pytest.mark.parametrize(
+    ("quantity", "name"),
+    [
+        ("grad_input", "gradient-missing"),
+        ("buffer.x", "buffer-missing"),
+        ("1 (BatchNorm2d) buffer.x", "buffer-missing"),
+        ("1 (BatchNorm2d) grad.weight", "gradient-missing"),
+        ("momentum.weight", "gradient-missing"),
+    ],
+)
 def test_an_array_that_is_not_there(case_of, quantity, name):
     figure = Figure(quantity=quantity, step=0, budget=None, got="nothing", ok=False, source="structure")
     assert faults(case_of("BatchNorm2d", (4, 3, 5, 6)), figures=(figure,)) == (name,)

@@ -42,6 +42,17 @@ def test_what_was_written_is_read_back_through_the_latest_pointer(tmp_path):
     assert run.path.samefile(store.path)
 
 
+def test_bytes_that_the_locale_does_not_know_are_stored_as_the_text_that_they_are(tmp_path):
+    odd = "\u00e4".encode().decode("ascii", "surrogateescape")  # as sys.argv has it where LC_ALL is C
+    header = msgspec.structs.replace(HEADER, command=f"conformance run {odd}.yaml", extra={"paths": [odd, "\udcff"]})
+    store = Store.create(tmp_path)
+    store.begin(header)
+    store.close()
+    read = read_run(store.path).header
+    assert (read.command, read.extra) == ("conformance run \u00e4.yaml", {"paths": ["\u00e4", "\ufffd"]})
+    assert msgspec.structs.replace(read, command="", extra={}) == HEADER
+
+
 def test_the_pointer_may_be_a_plain_file(tmp_path):
     store = written(tmp_path, [record(0)])
     (tmp_path / "latest").unlink()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from conformance.explain.pages import MISTAKE_PAGES
 from conformance.explain.topics import TOPICS
 from conformance.record import Cause, Figure, Record
 from conformance.report.onward import onward, reproduce, topic
+from conformance.report.wording import again
 
 
 def failed(quantity="output", dtype="float32", verdict="fail", **given):
@@ -21,6 +23,13 @@ def failed(quantity="output", dtype="float32", verdict="fail", **given):
 def test_the_command_names_the_pair_and_the_case_files():
     assert reproduce(failed()) == "conformance repro 0123456789ab --backend onnx-dynamo"
     assert reproduce(failed(), ["my cases.yaml"]).endswith("--path 'my cases.yaml'")
+
+
+def test_the_code_of_somebody_else_is_run_again_by_a_command_that_a_shell_takes_and_has_no_script():
+    mine = msgspec.structs.replace(failed(), backend="check:my.py:Norm?like=LayerNorm&as=module")
+    assert [line.partition(":")[0] for line in onward(mine)] == ["next"]
+    assert again(mine) == "conformance run --key 0123456789ab --backend 'check:my.py:Norm?like=LayerNorm&as=module'"
+    assert "--backend onnx-dynamo" in again(failed())
 
 
 @pytest.mark.parametrize(

@@ -63,10 +63,13 @@ def test_each_kind_of_misfit_is_told_in_words(problems: Callable[..., list[str]]
     assert any(expected in found for found in problems(text)), problems(text)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "3", "null", "a string"])
-def test_a_file_that_is_no_mapping_says_so(problems: Callable[..., list[str]], text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [("", "is empty"), ("[]", "holds []"), ("3", "holds 3"), ("null", "is empty"), ("a string", "holds 'a string'")],
+)
+def test_a_file_that_is_no_mapping_says_so(problems: Callable[..., list[str]], text: str, holds: str) -> None:
     (found,) = problems("# whole\n" + text)
-    assert "expected a mapping" in found
+    assert f"the file {holds}; expected a mapping with spec: 1, op: NAME, and groups or cases" in found
 
 
 def test_an_unknown_version_of_the_format_is_refused(problems: Callable[..., list[str]]) -> None:

@@ -25,6 +25,8 @@ from conformance.observation import Observation, Raised, StepObservation, Unsupp
 from conformance.ops import OPS
 from conformance.suite.case import Case
 
+_DEVICES = ("cpu", "cuda", "xpu", "mps")
+
 
 class Candidate(TorchModule):
     """Somebody's layer.  What it is, is found out when it is first asked whether it is available."""
@@ -58,6 +60,11 @@ class Candidate(TorchModule):
         return nature
 
     def available(self) -> str | None:
+        try:
+            torch.device(self.device)
+        except RuntimeError as error:
+            known = ", ".join(name for name in _DEVICES if name in str(error))
+            return f"{USAGE}{self.device!r} is not a device of torch\nsuch as {known}, or cuda:1"
         missing = super().available()
         if missing is not None:
             return missing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -51,7 +52,7 @@ class Spec:
         said["only"] = "forward" if self.forward_only else ""
         pairs = [(name, value) for name, value in said.items() if value]
         pairs += [(f"map.{theirs}", ours) for theirs, ours in sorted(self.names.items())]
-        return f"{PREFIX}{quote(self.target, safe='/:@.<>')}?{urlencode(pairs, safe='/:@.')}"
+        return f"{PREFIX}{quote(self.target, safe='/:@.<>', errors='surrogateescape')}?{urlencode(pairs, safe='/:@.')}"
 
     @property
     def title(self) -> str:
@@ -65,7 +66,7 @@ def read_spec(text: str) -> Spec:
     Raises:
         UsageError: the name is not of this form.
     """
-    from urllib.parse import unquote
+    from urllib.parse import unquote_to_bytes
 
     target, _, query = text.removeprefix(PREFIX).partition("?")
     said = dict(parse_qsl(query, keep_blank_values=True))
@@ -80,7 +81,7 @@ def read_spec(text: str) -> Spec:
             hint="such as: check:mykernels:BatchNorm2d?like=BatchNorm2d; also as, map.NAME, device, only, backward",
         )
     return Spec(
-        target=unquote(target),
+        target=os.fsdecode(unquote_to_bytes(target)),
         like=said["like"],
         kind=kind,
         names=names,

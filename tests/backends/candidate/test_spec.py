@@ -12,6 +12,7 @@ SPECS = [
     Spec("some folder/a?b&c.py:Outer.Norm", "BatchNorm2d", kind="factory", device="cuda:1", forward_only=True),
     Spec("m:f", "RMSNorm", kind="numpy", backward="m:g", names={"scale": "weight", "a.b": "bias"}),
     Spec("@3:check.<locals>.Norm", "LayerNorm"),
+    Spec("\udce4/norm.py:Norm", "LayerNorm"),  # a name that the locale does not know
 ]
 
 
