@@ -18,7 +18,7 @@ from conformance.backends.models import Bytewise, Entry, Failed, Made, Models
 from conformance.backends.onnx_evidence import blame, observed, write_backend_test
 from conformance.backends.onnxruntime_session import Sessions, run_model
 from conformance.backends.planned import Planned
-from conformance.backends.plans import KeptStep, KeptTensor, Plans, arrays_of, kept_plans, kept_tensor
+from conformance.backends.plans import KeptStep, Plans, arrays_of, kept_plans, kept_tensor
 from conformance.backends.reasons import stated
 from conformance.backends.seeds import draws, seed_runtime
 from conformance.backends.state import bind, template
@@ -171,19 +171,34 @@ class OnnxModule:
         if len(known) == len(case.steps):
             return
         steps = list(known)
+        later: list[Planned] = []
         try:
-            for planned in self._plans.of(case, inputs)[len(known) :]:
-                trained = tuple(kept_tensor(name, array) for name, array in planned.trained.items())
-                steps.append(self._made(case, self.graph(planned), trained))
+            later += self._plans.of(case, inputs)[len(known) :]
+            while later:
+                steps.append(self._made(case, later.pop(0)))
                 yield steps[-1]
         except Unsupported as words:
+            later.clear()
             steps.append(ReadyStep(b"", str(words)))
             raise
         finally:  # also where the runtime refuses a step, and nobody asks for the next
             if own:
-                self._runs.keep(case, steps)
+                self._runs.keep(case, [*steps, *self._at_hand(case, later)])
 
-    def _made(self, case: Case, graph: bytes, trained: tuple[KeptTensor, ...]) -> ReadyStep:
+    def _at_hand(self, case: Case, later: Sequence[Planned]) -> Iterator[ReadyStep]:
+        """What later steps come to, as far as their graphs are exported already."""
+        for planned in later:
+            if self._entry(planned) is None:
+                return
+            try:
+                yield self._made(case, planned)
+            except Unsupported as words:
+                yield ReadyStep(b"", str(words))
+                return
+
+    def _made(self, case: Case, planned: Planned) -> ReadyStep:
+        graph = self.graph(planned)
+        trained = tuple(kept_tensor(name, array) for name, array in planned.trained.items())
         if OPS[case.op].nodes is None:
             return ReadyStep(graph, trained=trained)
         from conformance.backends.onnx_capture import add_intermediates  # networks alone need it
