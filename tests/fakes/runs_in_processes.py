@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -25,12 +26,15 @@ def timeless(file: Path) -> list[Line]:
 
 
 def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
+    temporary = root.with_name(f"{root.name}-temporary")  # what is killed leaves its temporary files
+    temporary.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
         [sys.executable, str(SCRIPT), str(root), *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
 
 
