@@ -135,7 +135,13 @@ def test_a_refusal_is_kept_in_its_words_with_the_steps_before_it(disk, case):
     assert [bool(step.refused) for step in KeptRuns(disk, "scope\n").steps(moving)] == [False, True]
 
 
-def test_what_the_runtime_refuses_is_asked_again_and_goes_on_from_there(disk, case, monkeypatch):
+@pytest.mark.parametrize(("steps", "kept"), [(("eval", "eval"), 2), (("eval", "train"), 1)])
+def test_what_the_runtime_refuses_is_asked_again_and_what_was_exported_by_then_is_kept(
+    disk, case, monkeypatch, steps, kept
+):
+    """Two steps in one mode share a graph; that of another mode is exported when its turn comes."""
+    case = msgspec.structs.replace(case, steps=steps)
+
     def refuse(*_, **__):
         raise Unsupported("run: no kernel")
 
@@ -144,8 +150,8 @@ def test_what_the_runtime_refuses_is_asked_again_and_goes_on_from_there(disk, ca
         patched.setattr("conformance.backends.onnx_module.run_graph", refuse)
         with pytest.raises(Unsupported, match="no kernel"):
             backend.run(case, make_inputs(case))
-    assert len(KeptRuns(disk, "scope\n").steps(case)) == 1
-    assert not KeptRuns(disk, "scope\n").complete(case)
+    assert len(KeptRuns(disk, "scope\n").steps(case)) == kept
+    assert KeptRuns(disk, "scope\n").complete(case) == (kept == 2)
     assert len(backend_on(disk).run(case, make_inputs(case)).steps) == 2
     assert KeptRuns(disk, "scope\n").complete(case)
 
