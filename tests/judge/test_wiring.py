@@ -160,3 +160,6 @@ def test_what_a_backend_does_not_show_leaves_what_hangs_on_it_unconfirmed_and_th
     assert list(wrong(SIDE, calls | {"a": silent}, x, g, w, k + m)) == [
         "c (ReLU) input", "a (ReLU) upstream gradient", "whole (network) grad_input"
     ]  # fmt: skip
+    mute = Captured(name="c", kind="ReLU", x=both, grad_output=g, arrays={"output": w})
+    whole = {"a": call("a", x, y, h, k), "c": mute}
+    assert list(wrong(SIDE, whole, x, g, w, k + m)) == ["a (ReLU) upstream gradient", "whole (network) grad_input"]

@@ -10,6 +10,7 @@ import pytest
 from conformance.suite import kept as module
 from conformance.suite.kept import kept
 from conformance.suite.loader import case_files, expand_files, shipped_cases
+from conformance.suite.problems import CaseFileError
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +69,38 @@ def test_only_the_newest_suites_stay(tmp_path: Path, own_cache: Path, monkeypatc
         for place in (own_cache / "suites").iterdir():
             os.utime(place, (number, number))
     assert len(list((own_cache / "suites").iterdir())) == 2
+
+
+@pytest.mark.parametrize("folder", ["suite", "ops"])
+def test_what_other_code_expanded_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    package = tmp_path / "conformance"
+    for name in ("suite", "ops"):
+        (package / name).mkdir(parents=True)
+        (package / name / "one.py").write_text("a = 1\n")
+    monkeypatch.setattr(module, "__file__", str(package / "suite" / "kept.py"))
+    mine = files(tmp_path)
+    before = kept(mine, expand_files)
+    (package / folder / "notes.txt").write_text("no code")
+    assert kept(mine, forbidden) == before
+    (package / folder / "one.py").write_text("a = 12\n")
+    with pytest.raises(AssertionError, match="expanded again"):
+        kept(mine, forbidden)
+
+
+@pytest.mark.parametrize(("least", "most", "keeps"), [(10, 1 << 20, True), (1 << 20, 2 << 20, False), (10, 100, False)])
+def test_what_is_too_small_or_too_large_to_be_worth_it_is_not_kept(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, least: int, most: int, keeps: object
+) -> None:
+    monkeypatch.setattr(module, "SMALL", least)
+    monkeypatch.setattr(module, "LARGE", most)
+    kept(files(tmp_path), expand_files)
+    assert own_cache.exists() == keeps
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_file_is_left_to_the_loader(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(CaseFileError, match="not a file"):
+        kept([*files(tmp_path), tmp_path / "pipe.yaml"], expand_files)
