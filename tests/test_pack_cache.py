@@ -134,6 +134,39 @@ def test_beyond_the_limit_the_least_recently_used_packs_go_first(tmp_path):
     assert len(kept) >= 4
 
 
+def test_within_the_limit_nothing_goes_however_near_it_is(tmp_path):
+    for number in range(5):
+        PackCache(tmp_path, LIMIT).put(key_of(number), bytes(1000))
+    held = PackCache(tmp_path, LIMIT).contents().size
+    PackCache(tmp_path, held + 2000).put(key_of("new"), bytes(1000))
+    assert PackCache(tmp_path, LIMIT).contents().entries == 6
+
+
+def test_a_process_that_writes_on_looks_at_the_others_again_and_keeps_its_own(tmp_path):
+    writer = PackCache(tmp_path, 8000)
+    writer.put(key_of("first"), bytes(100))
+    for number in range(10):
+        PackCache(tmp_path, LIMIT).put(key_of(number), bytes(1000))
+    writer.put(key_of("second"), bytes(8000 // pack_cache.LOOKS - 101))
+    assert PackCache(tmp_path, LIMIT).contents().entries == 12, "it looks only now and then"
+    for name in "abcd":
+        writer.put(key_of(name), bytes(500))
+    left = PackCache(tmp_path, LIMIT)
+    assert all(left.get(key_of(name)) is not None for name in ("first", "second", *"abcd"))
+    assert sum(left.get(key_of(number)) is not None for number in range(10)) < 6
+    assert left.contents().size <= 8000 + 500
+
+
+def test_a_pack_that_was_used_just_now_is_not_marked_as_used_again(tmp_path):
+    PackCache(tmp_path, LIMIT).put(key_of(1), b"payload")
+    (pack,) = tmp_path.glob("*.pack")
+    for ago, marked in ((pack_cache.FRESH / 2, False), (pack_cache.FRESH * 2, True)):
+        then = time.time() - ago
+        os.utime(pack, (then, then))
+        PackCache(tmp_path, LIMIT).get(key_of(1))
+        assert (pack.stat().st_mtime > then + 1) == marked
+
+
 def test_many_small_packs_that_nobody_writes_become_one(tmp_path, monkeypatch):
     monkeypatch.setattr(pack_cache, "MANY", 4)
     for number in range(6):
