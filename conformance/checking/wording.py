@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
@@ -13,12 +14,27 @@ from conformance.report.summary import in_words, many
 from conformance.report.wording import figure_text, number, printable
 
 WIDE = 14
+_INDENT = WIDE + 2
 GROUPS_SHOWN = 8
 
 
 def findings_text(findings: Findings) -> str:
     """The report of a check."""
     return "\n".join(_lines(findings))
+
+
+def fitted(text: str, columns: int) -> str:
+    """The report for a terminal: what is longer than a line goes on below itself, but for a command, to be copied."""
+    if columns < 2 * _INDENT:
+        return text
+    return "\n".join(
+        line
+        if len(line) <= columns or line.startswith("  again ")
+        else textwrap.fill(
+            line, columns, subsequent_indent=" " * _INDENT, break_long_words=False, break_on_hyphens=False
+        )
+        for line in text.split("\n")
+    )
 
 
 def _lines(findings: Findings) -> Iterator[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,7 +96,7 @@ def command(
     check_writable(target)
     from conformance.backends.candidate.spec import Spec
     from conformance.checking.session import Wanted, carry_out
-    from conformance.checking.wording import findings_text
+    from conformance.checking.wording import findings_text, fitted
     from conformance.engine.store import ROOT, Store
     from conformance.report.progress import Progress
 
@@ -133,7 +135,7 @@ def command(
     text = findings_text(findings)
     if target is not None:
         target.write_text(f"{text}\n", encoding="utf-8")
-    click.echo(text)
+    click.echo(fitted(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text)
     return findings.exit_code
 
 

@@ -36,13 +36,19 @@ def command(case: str | None, backend: str | None, target: Path | None, paths: t
         lacking, given = ("--backend", case) if backend is None else ("a case", f"--backend {backend}")
         raise UsageError(f"{given} is given without {lacking}", hint="conformance repro CASE --backend NAME")
     check_writable(target)
+    from conformance.report.progress import Progress
     from conformance.repro.find import fault_of, worst_of_latest
     from conformance.repro.script import written
 
     if case is None or backend is None:
         case, backend, paths = worst_of_latest()
         click.echo(f"the worst of the last run: conformance repro {case} --backend {backend}", err=True)
-    text = written(fault_of(case, backend, paths))
+    progress = Progress()
+    progress.doing("running the case again")
+    try:
+        text = written(fault_of(case, backend, paths))
+    finally:
+        progress.close()
     if target is None:
         click.echo(text, nl=False)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -74,8 +75,8 @@ def draw(run: StoredRun, console: Console, *, limit: int = FAILURES_SHOWN) -> No
         _failures(summary, limit),
         _causes(summary),
         _fixed(summary),
-        _known(summary),
-        _reasons(summary),
+        _known(summary, _Prose(console)),
+        _reasons(summary, _Prose(console)),
         _notes(summary),
     ):
         for text in part:
@@ -84,6 +85,28 @@ def draw(run: StoredRun, console: Console, *, limit: int = FAILURES_SHOWN) -> No
         line(sentence)
     line(_counts(summary))
     line(next_step(summary))
+
+
+class _Prose:
+    """Sentences of others, under what they are about; on a terminal each line of them is indented."""
+
+    def __init__(self, console: Console) -> None:
+        self._columns = console.width if console.is_terminal and console.width > 2 * len(_INDENT) else 0
+
+    def __call__(self, text: str, first: str = "   ") -> str:
+        if not self._columns:
+            return f"{first}{text}"
+        return textwrap.fill(
+            text,
+            self._columns,
+            initial_indent=first,
+            subsequent_indent=_INDENT,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+_INDENT = "   "
 
 
 def _cell(counts: dict[Verdict, int]) -> Text:
@@ -169,24 +192,25 @@ def _causes(summary: Summary) -> Iterator[Text]:
         yield Text()
 
 
-def _known(summary: Summary) -> Iterator[Text]:
+def _known(summary: Summary, prose: _Prose) -> Iterator[Text]:
     for group in summary.known:
         where = f"    {group.where}" if group.where else ""
         backends = ", ".join(f"{count:,} on {name}" for name, count in group.backends)
         yield Text(f"k  {group.divergence}  {backends}", STYLES["known"]) + Text(where, "default")
-        yield Text(f"   {group.why}")
+        yield Text(prose(group.why))
         if group.sizes:
             sizes = "; ".join(f"{name} {number(low)} to {number(high)}" for name, low, high in group.sizes[:4])
-            yield Text(f"   error relative to the data: {sizes}")
+            yield Text(prose(f"error relative to the data: {sizes}"))
         if group.see:
             yield Text(f"   {group.see}")
     if summary.known:
         yield Text()
 
 
-def _reasons(summary: Summary) -> Iterator[Text]:
+def _reasons(summary: Summary, prose: _Prose) -> Iterator[Text]:
     for group in summary.unsupported[:REASONS_SHOWN]:
-        yield Text(f"u  {group.count:,} on {group.backend}: {group.reason}", STYLES["unsupported"])
+        text = prose(f"{group.count:,} on {group.backend}: {group.reason}", "u  ")
+        yield Text(text, STYLES["unsupported"])
     if len(summary.unsupported) > REASONS_SHOWN:
         rest = summary.unsupported[REASONS_SHOWN:]
         count = sum(group.count for group in rest)
@@ -204,4 +228,4 @@ def _notes(summary: Summary) -> Iterator[Text]:
 
 def _counts(summary: Summary) -> Text:
     text = Text("  ").join(Text(in_words([(name, count)]), STYLES[name]) for name, count in summary.counts.items())
-    return text + Text(f"  = {many(len(summary.run.records), 'record')}", "default")
+    return text + Text(f"{'  = ' if text else ''}{many(len(summary.run.records), 'record')}", "default")

@@ -7,7 +7,7 @@ import pytest
 from conformance.backends.candidate.spec import Spec
 from conformance.checking.session import Failures, Findings, Wanted
 from conformance.checking.shrink import Shrunk, symptom_of
-from conformance.checking.wording import findings_text
+from conformance.checking.wording import findings_text, fitted
 from conformance.engine.store import StoredRun
 from conformance.record import Cause, Figure, Footer, Header, Record
 
@@ -51,6 +51,20 @@ def test_a_failure_is_told_with_its_worst_case_and_what_else_fails_there(record)
     assert "2 cases: 2 fail\n  output        2 fail, all where channels is odd\n" in said
     assert "worst: x::n9  step 0  error 90 x allowed at [0, 1]: got 2, expected 1 (3 ulp), 2 of 32 values" in said
     assert "the same cases fail in grad.bias too" in said
+
+
+def test_on_a_narrow_terminal_what_is_long_goes_on_under_itself_but_commands_stay_whole(record):
+    one = record("fail", bad("output"))
+    said = text(one, groups=[group(one, declared=tuple(f"divergence-{n}" for n in range(3)), declared_cases=1)])
+    narrow = fitted(said, 60)
+    assert narrow.split() == said.split()
+    (long,) = [line for line in narrow.splitlines() if len(line) > 60]
+    assert long.startswith("  again         conformance run --key")
+    told = narrow[narrow.index("torch's own layer") - 16 : narrow.index("  again")].splitlines()
+    assert len(told) == 3
+    assert all(line.startswith(" " * 16) for line in told)
+    assert fitted(said, 200) == said
+    assert fitted(said, 20) == said  # where there is no room, the terminal breaks the lines
 
 
 def test_a_long_name_has_a_line_of_its_own(record):

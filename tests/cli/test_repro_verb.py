@@ -69,6 +69,21 @@ def test_somebody_elses_layer_gets_no_script_of_torchs_but_the_command_for_a_deb
     assert f"{command} --in-process" in done.err
 
 
+def test_who_waits_is_told_what_it_is_at(call, monkeypatch):
+    said = []
+
+    class Watched:
+        def doing(self, text):
+            said.append(text)
+
+        def close(self):
+            said.append("closed")
+
+    monkeypatch.setattr("conformance.report.progress.Progress", Watched)
+    assert call("repro", "nosuch", "--backend", "torch-cpu").code == USAGE
+    assert said == ["running the case again", "closed"]
+
+
 def test_without_a_run_it_says_what_to_do(call):
     done = call("repro")
     assert done.code != 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
+from rich.console import Console
 from stored_runs import HEADER, OVER, record, stored
 
 from conformance.engine.store import read_run
@@ -49,6 +51,25 @@ def test_every_verdict_is_readable_at_every_width_without_colour(width):
     assert "\x1b[" not in text
     for glyph in (". 1", "F 1", "E 1", "C 1", "T 1", "k 1", "x 1", "u 1", "- 1"):
         assert glyph in text
+
+
+def test_on_a_terminal_sentences_go_on_under_themselves_and_commands_stay_whole():
+    why = "the exporter drops train mode " * 8
+    header = msgspec.structs.replace(HEADER, extra={"divergences": {"gap": {"why": why, "where": "cases/f.yaml:52"}}})
+    stream = io.StringIO()
+    terminal = Console(file=stream, width=80, force_terminal=True, no_color=True, highlight=False, markup=False)
+    draw(stored(header=header), terminal)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    told = [line for line in shown.splitlines() if "exporter" in line]
+    assert len(told) == 3
+    assert all(line.startswith("   ") and len(line) <= 80 for line in told)
+    assert why.strip() in render(stored(header=header))
+    again = [line for line in render(stored()).splitlines() if "conformance run --key" in line]
+    assert all(line in shown.splitlines() for line in again)
+
+
+def test_a_run_that_was_interrupted_before_its_first_record_counts_none():
+    assert "\n0 records\n" in render(stored([], complete=False))
 
 
 def test_an_interrupted_run_says_so_and_how_to_finish_it():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -81,7 +82,7 @@ def _from_file(path: Path) -> ModuleType:
     for module in list(sys.modules.values()):  # in a test session the file is loaded already
         if getattr(module, "__file__", None) and Path(str(module.__file__)) == file:
             return module
-    name = f"{file.stem}_{sha256(str(file).encode()).hexdigest()[:8]}"
+    name = f"{file.stem}_{sha256(os.fsencode(file)).hexdigest()[:8]}"
     folder = str(file.parent)
     if folder not in sys.path:  # its neighbours can be imported, as when python runs the file
         sys.path.append(folder)

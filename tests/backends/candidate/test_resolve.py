@@ -35,6 +35,12 @@ def test_a_module_in_this_folder_is_found_by_its_name(folder):
     assert resolve("their_kernels:Norm.Inner").__name__ == "Inner"
 
 
+def test_a_file_may_have_a_name_that_is_not_unicode(folder):
+    odd = folder / "\udce4.py"
+    odd.write_text("class Norm: pass\n")
+    assert resolve(f"{odd}:Norm").__name__ == "Norm"
+
+
 def test_a_file_is_found_by_its_path_with_what_lies_beside_it(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     found = resolve(f"{folder.name}/their_kernels.py:Norm")
