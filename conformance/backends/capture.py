@@ -54,7 +54,7 @@ def capture(module: torch.nn.Module, x: Array, grad_output: Array, mode: Mode) -
                 hint="capture takes networks that return one tensor, and an upstream gradient of its shape",
             )
         if output.requires_grad:
-            output.backward(upstream.to(output.dtype))  # type: ignore[no-untyped-call]
+            output.backward(upstream.to(output.dtype))  # type: ignore[no-untyped-call]  # torch does not type it
     return recorder.captured()
 
 
@@ -218,7 +218,7 @@ def _alias(call: _Call, quantity: str, tensor: torch.Tensor, why_not: str) -> to
 
 def _on_gradient(tensor: torch.Tensor, store: Callable[[torch.Tensor], None]) -> None:
     """Hand the gradient of a tensor to ``store``, summed over all uses; a change of the tensor in place comes after."""
-    tensor.register_hook(store)  # type: ignore[no-untyped-call]
+    tensor.register_hook(store)  # type: ignore[no-untyped-call]  # torch does not type it
 
 
 def _store(call: _Call, quantity: str, gradient: torch.Tensor) -> None:

@@ -18,7 +18,7 @@ def make_traceable(module: torch.nn.Module) -> None:
     """Let every batch normalisation of the module that averages cumulatively do so with tensors alone."""
     for layer in module.modules():
         if isinstance(layer, _BatchNorm) and layer.momentum is None and layer.track_running_stats:
-            layer.forward = MethodType(_forward, layer)  # type: ignore[method-assign]
+            layer.forward = MethodType(_forward, layer)  # type: ignore[method-assign]  # of this layer alone
 
 
 def _forward(layer: _BatchNorm, x: torch.Tensor) -> torch.Tensor:

@@ -111,7 +111,7 @@ def with_script(module: torch.nn.Module, x: torch.Tensor, form: Form = PLAIN) ->
     if form.dynamic:
         options |= {"input_names": ["x"], "dynamic_axes": {"x": {axis: f"x_{axis}" for axis in form.dynamic}}}
     with quiet(), torch.no_grad():
-        torch.onnx.export(module, (x,), written, dynamo=False, **options)  # type: ignore[arg-type]
+        torch.onnx.export(module, (x,), written, dynamo=False, **options)  # type: ignore[arg-type]  # a stream will do
     model = onnx.load_model_from_string(written.getvalue())
     _check_opset(model, form.opset)
     return model

@@ -47,6 +47,7 @@ def memory_format(tensor: torch.Tensor, own: Layout) -> str:
     """
     candidates = [own, *FORMATS] if own in FORMATS else [*FORMATS]
     for name in candidates:
-        if misfit(name, tensor.dim()) is None and tensor.is_contiguous(memory_format=FORMATS[name]):  # type: ignore[arg-type]
+        fits = misfit(name, tensor.dim()) is None  # type: ignore[arg-type]  # a name of ours, from FORMATS
+        if fits and tensor.is_contiguous(memory_format=FORMATS[name]):
             return name
     return "other"

@@ -50,7 +50,7 @@ class TorchModule:
         found = {"torch": str(torch.__version__)}
         if self.device.startswith("cuda") and torch.cuda.is_available():
             found["cuda"] = str(torch.version.cuda)
-            found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+            found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]  # torch does not type it
             found["device"] = torch.cuda.get_device_name(self.device)
         return found
 
@@ -122,7 +122,7 @@ class TorchModule:
                 raise TypeError(f"the module returned {type(output).__name__}, expected a tensor")
             recorder.listening = False
             if output.requires_grad and output.shape == grad_output.shape:  # a wrong shape is told by the structure
-                output.backward(grad_output)  # type: ignore[no-untyped-call]
+                output.backward(grad_output)  # type: ignore[no-untyped-call]  # torch does not type it
         self._wait()
         seconds = time.perf_counter() - started
 

@@ -52,7 +52,7 @@ class _ResponseDifferentiated:
     """The same for local response normalisation; x, gy: (N, C, *spatial)."""
 
     def windowed(self, terms: Any, below: int, above: int) -> Any:
-        right: Any = super().windowed  # type: ignore[misc]
+        right: Any = super().windowed  # type: ignore[misc]  # of what it is mixed into
         if not isinstance(terms, Traced):
             return right(terms, below, above)
         return Traced(right(terms.value, below, above), [(terms, lambda g: right(g, above, below))])
@@ -71,7 +71,7 @@ class _LayerDifferentiated:
     """
 
     def quantities(self: Any, x: Array, gy: Array, params: Mapping[str, Array], mode: Mode) -> dict[str, Quantity]:
-        right: Any = super().quantities  # type: ignore[misc]
+        right: Any = super().quantities  # type: ignore[misc]  # of what it is mixed into
         found: dict[str, Quantity] = right(x, gy, params, mode)
 
         def output(changed: Mapping[str, Array]) -> Array:

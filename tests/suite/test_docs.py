@@ -48,7 +48,7 @@ def test_the_id_of_the_text_is_that_of_a_case(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("struct", [CaseFile, Fields, GroupEntry, RuleEntry, DivergenceEntry])
 def test_every_key_of_the_format_is_described(struct: type) -> None:
-    for name in struct.__struct_fields__:  # type: ignore[attr-defined]
+    for name in struct.__struct_fields__:
         assert f"`{name}" in TEXT, name
 
 

@@ -32,7 +32,7 @@ def block(name: str) -> str:
 
 
 @pytest.fixture
-def suite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no-untyped-def]
+def suite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Reference, entry and case file of the guide in their places; nothing of it stays."""
     reference = ModuleType("references.leaky_relu")
     exec(block("references/leaky_relu.py"), reference.__dict__)
@@ -46,7 +46,7 @@ def suite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no-u
     return load_suite([file])
 
 
-def test_every_case_of_the_guide_runs_and_the_counts_are_those_that_it_shows(suite) -> None:  # type: ignore[no-untyped-def]
+def test_every_case_of_the_guide_runs_and_the_counts_are_those_that_it_shows(suite) -> None:
     backend, verdicts = torch_cpu(), Counter[str]()
     for case in suite.cases:
         inputs = make_inputs(case)
@@ -57,7 +57,7 @@ def test_every_case_of_the_guide_runs_and_the_counts_are_those_that_it_shows(sui
     assert said in GUIDE.read_text(encoding="utf-8")
 
 
-def test_the_mistakes_of_the_guide_are_seen_and_counted_as_it_shows(suite, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_mistakes_of_the_guide_are_seen_and_counted_as_it_shows(suite, monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, tuple[Mistake, ...]] = {}
     exec(block("references/mistakes/elementwise.py"), {"Mistake": Mistake, "np": np}, made)
     (mistakes,) = made.values()

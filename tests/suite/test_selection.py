@@ -30,7 +30,7 @@ def chosen(load: Callable[..., Any]) -> Callable[..., list[str]]:
         ids = [suite.cases[0].key if each == "KEY" else each for each in asked.pop("ids", ())]
         return [case.id for case in select(suite, ids=ids, **asked).cases]
 
-    chosen.suite = suite  # type: ignore[attr-defined]
+    chosen.suite = suite
     return chosen
 
 

@@ -107,7 +107,8 @@ def _makes(candidate: Any, arguments: Sequence[str]) -> bool:
 
 def signature_of(callable_: Any) -> list[inspect.Parameter] | None:
     """The parameters of a callable (of a constructor, without self), or None where nothing can be known."""
-    if isinstance(callable_, type) and callable_.__init__ in (torch.nn.Module.__init__, object.__init__):  # type: ignore[misc]
+    constructor: Any = callable_.__init__ if isinstance(callable_, type) else None  # type: ignore[misc]  # not called
+    if constructor in (torch.nn.Module.__init__, object.__init__):
         return []
     try:
         return list(inspect.signature(callable_).parameters.values())

@@ -190,7 +190,7 @@ class ModuleProcedure(Procedure):
         if not forgetful and any(m.own.role != "parameter" for m in self._held.matches):
             raise Unsupported(f"{type(self._module).__name__} has no method reset_running_stats(), which a reset calls")
         for inner in forgetful:
-            inner.reset_running_stats()  # type: ignore[operator]
+            inner.reset_running_stats()  # type: ignore[operator]  # callable, as was asked above
 
     def after(self, mode: Mode) -> dict[str, Array]:
         """The update after a train step; the parameters and their momentum buffers after any step."""

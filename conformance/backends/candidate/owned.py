@@ -36,7 +36,7 @@ class OwnBackward(torch.autograd.Function):
 
 def through_own_backward(x: torch.Tensor, layer: Any) -> Any:
     """The output, whose gradient is what the layer's own backward says."""
-    return OwnBackward.apply(x, torch.zeros((), requires_grad=True), layer)  # type: ignore[no-untyped-call]
+    return OwnBackward.apply(x, torch.zeros((), requires_grad=True), layer)  # type: ignore[no-untyped-call]  # torch does not type it
 
 
 class ObjectLayer:
@@ -105,9 +105,9 @@ class ObjectLayer:
 
     def forward_native(self, x: torch.Tensor) -> Any:
         """The candidate's forward, on what it is written for."""
-        told = dict.fromkeys(self._takes(TRAINING), self._training)
+        told: dict[str, Any] = dict.fromkeys(self._takes(TRAINING), self._training)
         if self._takes(("mode",)):
-            told["mode"] = "train" if self._training else "eval"  # type: ignore[assignment]
+            told["mode"] = "train" if self._training else "eval"
         return _output(self._forward(native(x, self._library), **told))
 
     def _takes(self, names: tuple[str, ...]) -> list[str]:
