@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.engine.runtime import applicable, surroundings
-from conformance.suite.case import Divergence, Origin
+from conformance.engine.runtime import applicable, foretold, surroundings
+from conformance.suite.case import Divergence, Origin, Raises
 from conformance.suite.loader import load_suite
 from conformance.suite.when import case_context, holds
 
@@ -58,3 +58,18 @@ def test_the_device_follows_from_the_backend():
     assert surroundings("torch-cuda", {})["device"] == "cuda"
     assert surroundings("onnx-dynamo", {})["device"] == "cpu"
     assert {"machine", "python", "numpy"} <= set(surroundings("torch-cpu", {}))
+
+
+@pytest.mark.parametrize(
+    ("when", "raises", "told"),
+    [
+        ({"backend": "torch-cpu"}, Raises("SIGSEGV", "died"), True),
+        ({"backend": "torch-cpu"}, Raises("SIGABRT", "died"), False),
+        ({"backend": "onnx-step"}, Raises("SIGSEGV", "died"), False),
+        ({"backend": "torch-cpu"}, None, False),
+    ],
+)
+def test_a_death_is_foretold_by_a_divergence_that_declares_this_death_here(when, raises, told, case_of):
+    declared = {"d": Divergence(id="d", when=when, why="so it is", raises=raises, origin=Origin("d.yaml", 7, 5))}
+    case = case_of("LayerNorm", (4, 6), divergences=("d",))
+    assert (foretold(case, "torch-cpu", "SIGSEGV", declared, VERSIONS) is not None) == told

@@ -120,6 +120,10 @@ def test_a_quantity_that_is_missing_fails_and_one_that_nobody_asked_for_does_not
     complete = perfect(frozen, expectation)
     steps = [StepObservation({k: v for k, v in s.arrays.items() if k != "grad_input"}) for s in complete.steps]
     assert judge(frozen, expectation, Observation(tuple(steps))).verdict == "pass"
+    names = {figure.quantity for figure in judge(frozen, expectation, complete).figures}
+    assert names >= {"output", "grad.weight", "grad.bias", "buffer.running_var"}, "the rest is asked for all the same"
+    off = changed(complete, 2, "output", lambda y: y * np.float32(1.01))
+    assert judge(frozen, expectation, off).verdict == "fail"
 
 
 @pytest.mark.parametrize(
