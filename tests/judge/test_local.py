@@ -11,8 +11,10 @@ from torch.nn import functional
 from conformance.captured import Captured
 from conformance.inputs import bits
 from conformance.inputs.make import stored
-from conformance.judge.local import judge_calls, judge_locally
+from conformance.judge.local import call_figures, judge_calls, judge_locally
 from conformance.teacher_forced import judge_module_locally
+from references.layer_norm import LayerNorm
+from references.rounding import precision
 
 SHAPE = (4, 6, 2, 3)
 NAMES = ("first", "group", "instance", "layer", "rms", "last")
@@ -228,3 +230,48 @@ def test_undetermined_slices_are_told():
     arrays = {"output": np.zeros_like(x), "grad_input": np.zeros_like(x)}
     (finding,) = judge_calls([layer_norm(x=x, arrays=arrays)])
     assert "100% of its slices are undetermined" in finding.reason
+
+
+def _by_hand(dtype, label, factor):
+    """A call whose output is off by ``factor`` of what a class allows."""
+    x = stored(bits.normal("local/narrow", (3, 8)), dtype)
+    reference = LayerNorm(layer_norm().args, dtype, dtype, precision(dtype, label))
+    found = reference.step(x, x, {}, {}, "train").quantities
+    arrays = {name: stored(quantity.value, dtype) for name, quantity in found.items()}
+    off = np.asarray(found["output"].value + factor * found["output"].scale, np.float64)
+    return layer_norm(x=x, grad_output=x, arrays=arrays | {"output": stored(off, dtype)})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "label", "factor", "said"),
+    [("float16", "B", 0.5, True), ("float16", "B", 3.0, False), ("float32", "A", 30.0, False)],
+)
+def test_that_class_b_would_do_is_said_of_narrow_formats_where_it_would(dtype, label, factor, said):
+    (finding,) = judge_calls([_by_hand(dtype, label, factor)])
+    assert finding.outcome == "fail"
+    assert ("agrees in class B" in finding.reason) == said
+
+
+def test_a_call_that_cannot_be_judged_says_why_and_has_no_figures():
+    (finding,) = judge_calls([layer_norm(unjudged="it draws")])
+    assert (finding.outcome, finding.reason, finding.figures) == ("not judged", "it draws", ())
+    (figure,) = call_figures(layer_norm(unjudged="it draws"), "A", 4)
+    assert (figure.quantity, figure.step, figure.got, figure.expected) == ("a (LayerNorm)", 4, "not judged", "it draws")
+
+
+def test_only_what_the_backend_can_show_is_asked_for_and_what_is_rightly_absent_is_said():
+    right = _by_hand("float32", "A", 0.0)
+    absent = {"grad_input": "its input needs no gradient", "grad.weight": "it has none"}
+    output = layer_norm(x=right.x, arrays={"output": right.arrays["output"]}, absent=absent)
+    (finding,) = judge_calls([output])
+    assert (finding.outcome, finding.reason) == ("pass", "grad_input not judged: its input needs no gradient")
+    (seen,) = judge_calls([layer_norm(x=right.x, arrays={"output": right.arrays["output"]}, observes=("output",))])
+    assert (seen.outcome, [figure.quantity for figure in seen.figures]) == ("pass", ["output"])
+
+
+def test_the_figures_of_a_call_are_named_by_it_and_by_its_step():
+    figures = call_figures(_by_hand("float32", "A", 0.0), "A", 2)
+    assert {(figure.quantity, figure.step, figure.ok) for figure in figures} == {
+        ("a (LayerNorm) output", 2, True),
+        ("a (LayerNorm) grad_input", 2, True),
+    }
