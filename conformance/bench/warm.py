@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from conformance.engine.messages import Assignment
 from conformance.engine.schedule import LARGEST_UNIT
 from conformance.engine.tools import standard
 from conformance.record import Record
-from conformance.suite.case import Case
+from conformance.suite.case import Case, Divergence
 from conformance.suite.loader import load_suite
 
 BACKENDS = ("onnx-dynamo", "onnx-script", "onnx-step", "onnx-training")  # all that run under onnxruntime
@@ -114,7 +114,9 @@ def meter_onnxruntime(meter: Meter) -> Callable[[], None]:
     return lambda: put(plain)
 
 
-def warm(cases: Sequence[Case], divergences: Any, names: Sequence[str]) -> tuple[dict[str, float], list[Record]]:
+def warm(
+    cases: Sequence[Case], divergences: Mapping[str, Divergence], names: Sequence[str]
+) -> tuple[dict[str, float], list[Record]]:
     """Seconds by part, and the records, of a run in this process whose cache is full."""
     meter = Meter()
     restore = meter_onnxruntime(meter)
@@ -134,8 +136,8 @@ def warm(cases: Sequence[Case], divergences: Any, names: Sequence[str]) -> tuple
     return dict(meter.spent), records
 
 
-def fill(folder: Path, names: Sequence[str], cases: Sequence[Case]) -> set[tuple[str, str]]:
-    """Run the cases in worker processes over a cache in this folder; the pairs of which the worker died."""
+def fill(folder: Path, names: Sequence[str], cases: Sequence[Case]) -> list[Record]:
+    """The records of a run in worker processes over a cache in this folder."""
     from conformance.engine.store import read_run
 
     wanted = [option for name in names for option in ("--backend", name)]
@@ -143,8 +145,13 @@ def fill(folder: Path, names: Sequence[str], cases: Sequence[Case]) -> set[tuple
     command = [sys.executable, "-m", "conformance", "run", "--exports", "all", *wanted, "--format", "json"]
     environment = {**os.environ, "CONFORMANCE_CACHE_DIR": str(folder)}
     subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=False)  # noqa: S603 - our own
-    done = read_run(folder / ".conformance" / "latest")
-    return {(record.key, record.backend) for record in done.records if record.verdict in ("crash", "timeout")}
+    return list(read_run(folder / ".conformance" / "latest").records)
+
+
+def deadly(records: Sequence[Record], divergences: Mapping[str, Divergence]) -> set[str]:
+    """The keys of the cases that would end this process, or not end; a death may be a declared one."""
+    signals = {name for name, each in divergences.items() if each.raises and each.raises.type.startswith("SIG")}
+    return {each.key for each in records if each.verdict in ("crash", "timeout") or each.divergence in signals}
 
 
 def every_nth_unit(cases: Sequence[Case], every: int) -> list[Case]:
@@ -163,9 +170,9 @@ def main(cache: Path | None, names: tuple[str, ...], every: int) -> None:
     with tempfile.TemporaryDirectory(prefix="conformance-warm-") as own:
         folder = cache or Path(own)
         folder.mkdir(parents=True, exist_ok=True)
-        deadly = {key for key, _ in fill(folder, names, cases)}
+        left_out = deadly(fill(folder, names, cases), suite.divergences)
         os.environ["CONFORMANCE_CACHE_DIR"] = str(folder)
-        cases = [case for case in cases if case.key not in deadly]
+        cases = [case for case in cases if case.key not in left_out]
         warm(cases[:UNIT], suite.divergences, names)  # imports
         spent, records = warm(cases, suite.divergences, names)
     total = sum(spent.values())

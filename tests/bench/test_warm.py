@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 import pytest
 
 from conformance.backends import onnxruntime_session
-from conformance.bench.warm import INSIDE, UNIT, Meter, every_nth_unit, warm
+from conformance.bench.warm import INSIDE, UNIT, Meter, deadly, every_nth_unit, warm
+from conformance.engine.plan import plain_record
+from conformance.suite.case import Divergence, Origin, Raises
 
 
 def _busy(seconds):
@@ -58,3 +61,19 @@ def test_a_part_of_the_suite_is_whole_units_from_all_of_it():
     numbers = list(range(5 * UNIT + 7))
     assert every_nth_unit(numbers, 1) == numbers
     assert every_nth_unit(numbers, 2) == [*numbers[:UNIT], *numbers[2 * UNIT : 3 * UNIT], *numbers[4 * UNIT : 5 * UNIT]]
+
+
+def test_cases_that_end_their_process_are_left_out_declared_or_not(case_of):
+    here = Origin("d.yaml", 7, 5)
+    declared = {
+        "dies": Divergence(id="dies", when={}, why="x", raises=Raises("SIGFPE", "died"), origin=here),
+        "raises": Divergence(id="raises", when={}, why="x", raises=Raises("ValueError", "no"), origin=here),
+    }
+    verdicts = (("crash", ""), ("timeout", ""), ("known", "dies"), ("known", "raises"), ("pass", ""), ("fail", ""))
+    records = [
+        msgspec.structs.replace(
+            plain_record(case_of("LayerNorm", (4, 6), key=f"{place:012}"), "onnx-script", verdict, ""), divergence=name
+        )
+        for place, (verdict, name) in enumerate(verdicts)
+    ]
+    assert deadly(records, declared) == {f"{place:012}" for place in range(3)}
