@@ -169,6 +169,22 @@ def test_a_module_that_is_left_out_is_told(case_of):
     assert wrong["features.3 (AvgPool2d) input"] == "the output of features.1 (BatchNorm2d)"
 
 
+@pytest.mark.parametrize("change", [lambda x: x[:1], lambda x: x.astype(np.float64)])
+def test_a_module_that_was_given_another_shape_or_dtype_is_told_and_not_judged(change, case_of):
+    op, shape, args = MLP
+    case = case_of(op, shape, param_dtype="float32", **args)
+    inputs = make_inputs(case)
+    observation = TorchModule("torch", "cpu").run(case, inputs)
+    (step,) = observation.steps
+    modules = list(step.modules)
+    modules[1] = replace(modules[1], x=change(modules[1].x))
+    judgement = judge(
+        case, Expectation(case, inputs), replace(observation, steps=(replace(step, modules=tuple(modules)),))
+    )
+    assert {figure.quantity for figure in judgement.figures if not figure.ok} == {f"{modules[1]} input"}
+    assert not [figure for figure in judgement.figures if figure.quantity == f"{modules[1]} output"]
+
+
 @pytest.mark.parametrize("again", [{"name": "somebody"}, {"call": 7}])
 def test_a_call_that_the_network_does_not_have_is_told(again, case_of):
     op, shape, args = MLP

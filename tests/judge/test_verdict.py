@@ -169,6 +169,15 @@ def test_a_case_that_is_mostly_undetermined_is_a_bad_case_unless_robustness_is_i
     assert judge(robust, expectation, perfect(robust, expectation)).verdict == "pass"
 
 
+def test_one_step_that_is_mostly_undetermined_makes_a_bad_case(case_of):
+    """The buffers that an eval step takes are determined, whatever the batch."""
+    fields = {"data": "f10-constant", "eps": 1e-18}
+    one, both = (case_of("BatchNorm1d", (6, 3), steps=steps, **fields) for steps in (("eval",), ("eval", "train")))
+    for case, verdict in ((one, "pass"), (both, "error")):
+        expectation = Expectation(case, make_inputs(case))
+        assert judge(case, expectation, perfect(case, expectation)).verdict == verdict
+
+
 def test_a_fifth_undetermined_is_still_a_good_case(case_of):
     case = case_of("LayerNorm", (5, 7), "float32", data="constant-slice", eps=1e-18)
     expectation = Expectation(case, make_inputs(case))
