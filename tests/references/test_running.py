@@ -152,6 +152,18 @@ def test_a_channel_out_of_range_is_lost_from_the_buffers_and_the_others_are_not(
         np.testing.assert_array_equal(np.isinf(found[name].scale), [False, True, False])
 
 
+def test_a_channel_out_of_range_in_one_sample_is_lost_from_buffers_that_average_over_samples(case_of):
+    case = case_of("InstanceNorm2d", (3, 2, 2, 3), "float32", track_running_stats=True)
+    inputs, reference = make_inputs(case), build_reference(case)
+    x = inputs.steps[0].x.copy()
+    x[2, 1] *= np.float32(1e25)
+    state = reference.initial(inputs.buffers)
+    found = reference.step(x, inputs.steps[0].grad_output, inputs.params, state, "train").quantities
+    for name in ("buffer.running_mean", "buffer.running_var"):
+        np.testing.assert_array_equal(found[name].undetermined, [False, True])
+        np.testing.assert_array_equal(np.isinf(found[name].scale), [False, True])
+
+
 def test_a_buffer_that_may_have_overflowed_promises_nothing_from_then_on(case_of):
     case = case_of("BatchNorm1d", (6, 3), "float16", data="normal", steps=("train", "train", "eval"), momentum=1.0)
     inputs, reference = make_inputs(case), build_reference(case)
