@@ -188,7 +188,7 @@ def fitting(parts: Iterable[Part]) -> list[Part]:
     absent = [str(number) for number in range(1, min(some.of, some.sent) + 1) if number not in found]
     if absent:
         raise UsageError(
-            f"of {some.of} parts {len(absent)} are absent: {', '.join(absent[:20])}",
+            f"of {some.of} parts {len(absent)} {'is' if len(absent) == 1 else 'are'} absent: {', '.join(absent[:20])}",
             hint=f"run them, such as: conformance run --shard {absent[0]}/{some.of}",
         )
     return [found[number] for number in sorted(found)]

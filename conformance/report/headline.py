@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from conformance.engine.store import StoredRun
 from conformance.report import summary as summary_
 from conformance.report.summary import Summary, many
@@ -76,9 +78,10 @@ def next_step(summary: Summary) -> str:
     seconds = f"{run.footer.seconds:.0f} s" if run.footer is not None else ""
     match summary.exit_code:
         case summary_.INTERRUPTED:
-            advice = "next: conformance run --resume"
+            advice = "next: conformance run --resume" + (f" {shlex.quote(str(run.path.parent))}" if run.path else "")
         case summary_.FAILURES:
-            advice = f"next: conformance list --why '{summary.failures[0].id}'"
+            files = "".join(f"{shlex.quote(path)} " for path in summary.paths)
+            advice = f"next: conformance list {files}--why {shlex.quote(summary.failures[0].id)}"
         case summary_.NOTHING:
             advice = "nothing was checked: every backend that was asked for is missing; see conformance doctor"
         case _ if summary.fixed:

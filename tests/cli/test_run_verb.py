@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -20,7 +22,13 @@ def test_failures_end_in_1_and_are_told_with_file_and_line(run_fakes, case_file)
     ended = run_fakes(str(case_file("", "judge-fail")), "--backend", "torch-cpu")
     assert ended.code == 1
     assert "F  some::n1  torch-cpu  step 1 output    some.yaml:10" in ended.out
-    assert "next: conformance list --why 'some::n1'" in ended.out
+
+
+def test_what_to_do_next_after_a_failure_can_be_typed(run_fakes, call, case_file):
+    ended = run_fakes(str(case_file("", "judge-fail")), "--backend", "torch-cpu")
+    command = shlex.split(ended.out.partition("next: conformance list ")[2].splitlines()[0])
+    assert "some.yaml" in command[0]
+    assert call("list", *command).out.startswith("some::n1 ")
 
 
 def test_the_command_that_a_failure_gives_runs_that_pair_alone(run_fakes, case_file):
@@ -42,6 +50,7 @@ def test_an_interrupted_run_ends_in_2_and_resume_finishes_it(run_fakes, case_fil
     cut = run_fakes(str(file), "--backend", "torch-cpu", "--in-process")
     assert cut.code == 2
     assert "interrupted after 1 of 3 records" in cut.out
+    assert f"next: conformance run --resume .conformance/{Path('.conformance/latest').readlink()}" in cut.out
     assert "conformance run --resume" in cut.err
     file.write_text(file.read_text().replace("interrupt", ""))
     whole = run_fakes("--resume")

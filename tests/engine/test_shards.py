@@ -102,7 +102,7 @@ def halves(tmp_path):
 
 
 def test_an_absent_part_is_named_with_the_command_that_makes_it(halves, tmp_path):
-    with pytest.raises(UsageError, match="of 2 parts 1 are absent: 2") as caught:
+    with pytest.raises(UsageError, match="of 2 parts 1 is absent: 2") as caught:
         merge(halves[:1], tmp_path)
     assert "--shard 2/2" in caught.value.hint
 
