@@ -74,13 +74,15 @@ def show(value: object) -> str:
 
 
 def did_you_mean(found: object, known: Iterable[str]) -> str:
-    """``; did you mean 'float32'?`` where a known name is near, else nothing."""
+    """``; did you mean 'float32'?`` where a known name is near, or up to three equally near, else nothing."""
     if not isinstance(found, str) or len(found) > 100:
         return ""
     import difflib
 
-    near = difflib.get_close_matches(found, sorted(known), n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    near = difflib.get_close_matches(found, sorted(known), n=3, cutoff=0.6)
+    share = [difflib.SequenceMatcher(None, each, found).ratio() for each in near]
+    names = [f"'{name}'" for name, ratio in sorted(zip(near, share, strict=True)) if ratio == max(share)]
+    return f"; did you mean {' or '.join(names)}?" if names else ""
 
 
 def unknown(noun: str, found: str, known: Sequence[str]) -> str:
