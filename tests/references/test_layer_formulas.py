@@ -42,9 +42,11 @@ def check_sum(p, quantity, size, n):
 
 
 @pytest.mark.parametrize(("dtype", "label"), RULES)
+@pytest.mark.parametrize("params", ["random", "negative"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_linear_layer_may_err_in_every_product_and_sum(case_of, dtype, label, bias):
-    found, given = found_of(case_of("Linear", (3, 2, 5), dtype, data="scaled", out_features=4, bias=bias), label)
+def test_a_linear_layer_may_err_in_every_product_and_sum(case_of, dtype, label, bias, params):
+    args = {"out_features": 4, "bias": bias}
+    found, given = found_of(case_of("Linear", (3, 2, 5), dtype, data="scaled", params=params, **args), label)
     names = ("weight", "bias")[: 1 + bias]
     sizes = magnitudes(functional.linear, given["x"], given["gy"], *(given[name] for name in names))
     terms = {"output": 5 + bias, "grad_input": 4, "grad.weight": 6, "grad.bias": 6}
@@ -54,12 +56,12 @@ def test_a_linear_layer_may_err_in_every_product_and_sum(case_of, dtype, label, 
 
 
 @pytest.mark.parametrize(("dtype", "label"), RULES)
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("bias", "params"), [(True, "random"), (True, "negative"), (False, "random")])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_a_convolution_may_err_in_every_product_and_sum(case_of, dtype, label, bias, groups):
+def test_a_convolution_may_err_in_every_product_and_sum(case_of, dtype, label, bias, params, groups):
     """An element of the image lies in at most 4 of the windows of 3 x 3 that are 2 apart."""
     args = {"out_channels": 6, "kernel_size": 3, "stride": 2, "padding": 1, "groups": groups, "bias": bias}
-    found, given = found_of(case_of("Conv2d", (2, 4, 7, 7), dtype, data="scaled", **args), label)
+    found, given = found_of(case_of("Conv2d", (2, 4, 7, 7), dtype, data="scaled", params=params, **args), label)
     names = ("weight", "bias")[: 1 + bias]
 
     def convolve(x, weight, bias=None):
@@ -76,14 +78,25 @@ def test_a_convolution_may_err_in_every_product_and_sum(case_of, dtype, label, b
 
 
 @pytest.mark.parametrize(("dtype", "label"), RULES)
-@pytest.mark.parametrize("given_args", [{}, {"divisor_override": 5}, {"count_include_pad": False}])
+@pytest.mark.parametrize(
+    "given_args", [{}, {"divisor_override": 5}, {"divisor_override": -3}, {"count_include_pad": False}]
+)
 def test_an_average_may_err_in_its_sum_and_in_its_division(case_of, dtype, label, given_args):
     args = {"kernel_size": 3, "stride": 2, "padding": 1} | given_args
     found, given = found_of(case_of("AvgPool2d", (2, 3, 7, 7), dtype, data="scaled", **args), label)
     output, grad_input = magnitudes(lambda x: functional.avg_pool2d(x, **args), given["x"], given["gy"])
     p = precision(dtype, label)
-    check_sum(p, found["output"], output, 9 + 2)
-    check_sum(p, found["grad_input"], grad_input, 4 + 2)
+    check_sum(p, found["output"], np.abs(output), 9 + 2)
+    check_sum(p, found["grad_input"], np.abs(grad_input), 4 + 2)
+
+
+def test_an_average_whose_sum_may_overflow_promises_nothing(case_of):
+    case = case_of("AvgPool2d", (1, 1, 4, 4), "float32", kernel_size=2, stride=2)
+    x = np.ones((1, 1, 4, 4), np.float32)
+    x[0, 0, 2, 3] = 3e38
+    found = build_reference(case).step(x, np.ones((1, 1, 2, 2), np.float32), {}, {}, "eval").quantities["output"]
+    np.testing.assert_array_equal(found.undetermined, [[[[False, False], [False, True]]]])
+    np.testing.assert_array_equal(np.isposinf(found.scale), found.undetermined)
 
 
 @pytest.mark.parametrize(("dtype", "label"), RULES)
