@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from conformance.backends.export_cache import Contents, ExportCache, exports_folder
@@ -9,6 +11,7 @@ from conformance.cache_folder import (
     INPUTS_LIMIT,
     REFERENCES_LIMIT,
     RUNS_LIMIT,
+    cache_folder,
     inputs_folder,
     references_folder,
     runs_folder,
@@ -39,6 +42,16 @@ def _caches() -> tuple[tuple[str, str, ExportCache | PackCache], ...]:
     )
 
 
+def _hindrance() -> str:
+    """Why nothing can be kept; runs say nothing of it, for it costs them time alone."""
+    place = cache_folder()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        return f"{place} is no folder"
+    return "" if os.access(place, os.W_OK) else f"{place} may not be written"
+
+
 def _counted(contents: Contents, one: str, several: str) -> str:
     return f"{contents.entries:,} {one if contents.entries == 1 else several}, {contents.size / MIB:.1f} MiB"
 
@@ -51,6 +64,8 @@ def command() -> None:
 @command.command("info", short_help="Where the caches are and what they hold.")
 def info() -> int:
     """Say where the caches are, what they hold and how large they may grow."""
+    if why := _hindrance():
+        click.echo(f"nothing is kept: {why}; CONFORMANCE_CACHE_DIR names another folder")
     for one, several, cache in _caches():
         contents = cache.contents()
         click.echo(f"folder      {contents.folder}")

@@ -32,6 +32,18 @@ def test_info_says_where_and_how_much(call, cache):
     assert "unfinished" not in ended.out
 
 
+def test_info_says_where_nothing_can_be_kept(call, tmp_path, monkeypatch):
+    (tmp_path / "taken").write_text("a file")
+    monkeypatch.setenv("CONFORMANCE_CACHE_DIR", str(tmp_path / "taken" / "below"))
+    said = call("cache", "info")
+    assert said.code == 0
+    assert said.out.startswith(
+        f"nothing is kept: {tmp_path / 'taken'} is no folder; CONFORMANCE_CACHE_DIR names another"
+    )
+    monkeypatch.setenv("CONFORMANCE_CACHE_DIR", str(tmp_path / "new" / "below"))
+    assert "nothing is kept" not in call("cache", "info").out
+
+
 def test_info_counts_what_was_not_finished(call, cache):
     cache.put("ab" * 32, b"x")
     (cache.folder / "ab" / "y.unfinished").write_bytes(b"half")
