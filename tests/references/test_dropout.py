@@ -86,3 +86,13 @@ def test_the_mask_is_that_of_the_output_and_hidden_where_all_of_a_unit_is_zero(c
     assert seen.reshape(-1).tolist() == [True, True, False, False]
     kept, _ = reference.shown(x, {"output": output})
     assert kept.reshape(-1).tolist() == [False, True, False, False]
+
+
+def test_an_output_of_another_shape_or_in_eval_shows_no_mask_and_is_compared_with_the_definition(case_of):
+    case = case_of("Dropout", (4, 6), "float32", p=0.5)
+    step, reference = make_inputs(case).steps[0], build_reference(case)
+    right = reference.step(step.x, step.grad_output, {}, {}, "train").quantities["output"].value
+    found = reference.given(step.x, step.grad_output, {"output": np.zeros((4, 5), np.float32)}, "train")
+    np.testing.assert_array_equal(found.quantities["output"].value, right)
+    kept = reference.given(step.x, step.grad_output, {"output": np.zeros((4, 6), np.float32)}, "eval")
+    np.testing.assert_array_equal(kept.quantities["output"].value, step.x)
