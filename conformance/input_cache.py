@@ -49,7 +49,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     params: tuple[_Place, ...]
     buffers: tuple[_Place, ...]
     steps: tuple[tuple[_Place, _Place], ...]
-    data: bytes
+    data: memoryview
 
 
 _DECODER = msgspec.msgpack.Decoder(_Kept)
@@ -111,7 +111,7 @@ def encoded(inputs: Inputs) -> bytes:
 
     params, buffers = all_of(inputs.params), all_of(inputs.buffers)
     steps = tuple((placed("x", step.x), placed("grad_output", step.grad_output)) for step in inputs.steps)
-    return msgspec.msgpack.encode(_Kept(params, buffers, steps, bytes(data)))
+    return msgspec.msgpack.encode(_Kept(params, buffers, steps, memoryview(data)))
 
 
 def decoded(data: bytes) -> Inputs:

@@ -25,7 +25,7 @@ from conformance.backends.export_cache import ABANDONED, FRESH, KEPT_SHARE, Cont
 SMALL = 1 << 20  # bytes; packs below are joined
 MANY = 32  # small packs, from which on they are joined
 AHEAD = 1 << 16  # bytes that are read at once: what follows in a pack is most often what is wanted next
-LOOKS = 8  # how many times the limit's worth of bytes may be written before the folder is looked through again
+LOOKS = 8  # how many times the folder is looked through while a limit's worth of bytes is written
 _PACK, _INDEX = ".pack", ".index"
 _ENTRY = struct.Struct("<32sQQ")  # key, where in the pack, bytes of the payload
 _DIGEST = hashlib.sha256().digest_size
@@ -90,11 +90,10 @@ class PackCache:
         try:
             file = self._opened(place.pack)
             file.seek(place.start)
-            data = file.read(_DIGEST + place.size)
+            digest, payload = file.read(_DIGEST), file.read(place.size)
         except OSError:
-            data = b""
-        payload = data[_DIGEST:]
-        if data[:_DIGEST] != _digest(name, payload):
+            digest = payload = b""
+        if digest != _digest(name, payload):
             del self._places()[name]
             return None
         return payload

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import ml_dtypes
@@ -24,6 +24,7 @@ def name_of(dtype: np.dtype[Any]) -> str:
     return dtype.name
 
 
+@lru_cache(1024)  # a run asks for few, and often
 def shape_name(shape: tuple[int, ...]) -> str:
     """As structure shows it: ``4x3x5x6``."""
     return "x".join(str(size) for size in shape)

@@ -23,7 +23,7 @@ from conformance.errors import UsageError
 SWITCH_VARIABLE = "CONFORMANCE_CACHE"  # "off": neither read nor write
 LIMIT = 512 * 2**20  # bytes; about a hundred times what the shipped suite needs
 KEPT_SHARE = 0.8  # what is left after tidying up, so that not every file that is written tidies up again
-LOOKS = 64  # how many times the limit's worth of bytes may be written before the folder is looked through again
+LOOKS = 64  # how many times the folder is looked through while a limit's worth of bytes is written
 FRESH = 3600.0  # seconds during which a file that was used need not be marked as used again
 ABANDONED = 3600.0  # seconds after which an unfinished file has lost its writer
 _MAGIC = b"conformance export 1\n"

@@ -58,7 +58,7 @@ class KeptRuns:
 
     def __init__(self, disk: PackCache | None = None, scope: str = "") -> None:
         self._disk = disk
-        self._scope = scope.encode()
+        self._scope = hashlib.sha256(scope.encode()).digest()
         self._entries: OrderedDict[str, KeptRun] = OrderedDict()
 
     @classmethod

@@ -81,7 +81,7 @@ class OnnxModule:
         if case.optimizer is not None and case.optimizer.implementation != "default":
             return "checks torch's own implementation of the optimizer"
         if case.layout != "contiguous":
-            return "onnxruntime arrays are always contiguous"
+            return "tensors of ONNX have no layout but the contiguous one"
         return None
 
     def prepare(self, cases: Sequence[Case]) -> None:

@@ -62,7 +62,7 @@ class OnnxStep:
         if "int64" in (case.dtype, case.param_dtype):
             return "checks how torch treats integers"
         if case.layout != "contiguous" or case.grad_layout != "contiguous":
-            return "onnxruntime arrays are always contiguous"
+            return "tensors of ONNX have no layout but the contiguous one"
         if case.optimizer is not None and case.optimizer.implementation != "default":
             return "checks torch's own implementation of the optimizer"
         return None

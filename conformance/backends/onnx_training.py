@@ -71,7 +71,7 @@ class OnnxTraining:
         reasons = {
             "checks torch's own exception": case.raises is not None,
             "checks how torch treats integers": "int64" in (case.dtype, case.param_dtype),
-            "onnxruntime arrays are always contiguous": case.layout != "contiguous",
+            "tensors of ONNX have no layout but the contiguous one": case.layout != "contiguous",
             "a node has no optimizer, and nobody resets its statistics": case.optimizer is not None
             or bool(case.resets),
             "the node is built by hand: nothing is exported": case.export != type(case.export)(),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from conformance.engine.execute import Seat, SharedCase, Tools, execute, first_line, take_seat
 from conformance.engine.messages import Assignment, Ready
+from conformance.engine.runtime import possible, surroundings
 from conformance.record import Record
 from conformance.suite.case import Divergence
 
@@ -41,12 +42,13 @@ class Bench:
     ) -> None:
         self._tools = tools
         self._evidence = Path(evidence) if evidence else None
-        self._divergences = divergences
+        self._possible: dict[str, Mapping[str, Divergence]] = {}  # by backend: most divergences name one
         self._teller = teller
         self.seats: dict[str, Seat] = {}
         for name in names:
             teller.loading(name)
-            self.seats[name] = take_seat(name, tools)
+            self.seats[name] = seat = take_seat(name, tools)
+            self._possible[name] = possible(divergences, surroundings(seat.name, seat.versions))
 
     def introduction(self) -> Ready:
         """What was found when the backends were loaded."""
@@ -65,7 +67,7 @@ class Bench:
             shared = SharedCase(assignment.case, self._tools)
             for name in assignment.backends:
                 self._teller.starting(place, name)
-                yield execute(shared, self.seats[name], self._tools, self._divergences, self._evidence)
+                yield execute(shared, self.seats[name], self._tools, self._possible[name], self._evidence)
 
     def _prepare(self, unit: Sequence[Assignment]) -> None:
         for name, seat in self.seats.items():

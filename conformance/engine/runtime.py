@@ -25,12 +25,16 @@ def _here() -> Mapping[str, str]:
     }
 
 
+def possible(divergences: Mapping[str, Divergence], runtime: Mapping[str, str]) -> dict[str, Divergence]:
+    """Those that can hold here, whatever the case: what they ask of the place holds."""
+    return {name: each for name, each in divergences.items() if holds(of_runtime(each.when), runtime)}
+
+
 def applicable(case: Case, divergences: Mapping[str, Divergence], runtime: Mapping[str, str]) -> list[Divergence]:
     """The declared divergences whose every condition holds for this case, here."""
     declared = [divergences[name] for name in case.divergences if name in divergences]
-    here = [divergence for divergence in declared if holds(of_runtime(divergence.when), runtime)]  # few of them
-    context = {**case_context(case), **runtime} if here else {}
-    return [divergence for divergence in here if holds(divergence.when, context)]
+    context = {**case_context(case), **runtime} if declared else {}
+    return [divergence for divergence in declared if holds(divergence.when, context)]
 
 
 def foretold(

@@ -70,7 +70,6 @@ def compiled(when: When) -> Compiled:
     return tuple((key, _version(wanted) if key in PACKAGES else _predicate(wanted)) for key, wanted in when.items())
 
 
-@by_identity
 def of_runtime(when: When) -> When:
     """The part of ``when`` that is known only at run time."""
     return {key: wanted for key, wanted in when.items() if key in RUNTIME}

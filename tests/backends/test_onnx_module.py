@@ -209,7 +209,7 @@ def test_a_run_that_fails_is_unsupported_in_its_words(case_of):
     [
         ({"raises": Raises("ValueError", "x")}, "checks torch's own exception"),
         ({"dtype": "int64"}, "checks how torch treats integers"),
-        ({"layout": "strided"}, "onnxruntime arrays are always contiguous"),
+        ({"layout": "strided"}, "tensors of ONNX have no layout but the contiguous one"),
         ({"grad_layout": "strided"}, None),
         ({"requires_grad": False}, None),
     ],

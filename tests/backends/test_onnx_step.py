@@ -209,8 +209,8 @@ def test_a_graph_that_the_runtime_refuses_is_unsupported_in_its_words(backend, c
     [
         ({"raises": Raises("ValueError", "x")}, "checks torch's own exception"),
         ({"dtype": "int64"}, "checks how torch treats integers"),
-        ({"layout": "strided"}, "onnxruntime arrays are always contiguous"),
-        ({"grad_layout": "strided"}, "onnxruntime arrays are always contiguous"),
+        ({"layout": "strided"}, "tensors of ONNX have no layout but the contiguous one"),
+        ({"grad_layout": "strided"}, "tensors of ONNX have no layout but the contiguous one"),
         ({"requires_grad": False}, None),
     ],
 )

@@ -105,7 +105,7 @@ def test_a_kernel_that_is_missing_is_unsupported_in_the_words_of_the_runtime(cas
         ("BatchNorm2d", {"args": {"momentum": None}}, "BatchNormalization has no cumulative average"),
         ("BatchNorm2d", {"args": {"momentum": None}, "steps": ("eval",)}, None),
         ("BatchNorm2d", {"shape": (0, 3, 4, 4)}, "ONNX does not say what the statistics of no values are"),
-        ("BatchNorm2d", {"layout": "channels_last"}, "onnxruntime arrays are always contiguous"),
+        ("BatchNorm2d", {"layout": "channels_last"}, "tensors of ONNX have no layout but the contiguous one"),
         ("BatchNorm2d", {"grad_layout": "strided"}, None),
     ],
 )
