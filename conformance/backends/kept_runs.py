@@ -23,6 +23,7 @@ from conformance.cache_folder import RUNS_LIMIT, runs_folder
 from conformance.input_cache import making
 from conformance.pack_cache import PackCache
 from conformance.source_digest import source_digest
+from conformance.suite.by_identity import by_identity
 from conformance.suite.case import Case
 from conformance.suite.identity import spelled
 
@@ -60,6 +61,7 @@ class KeptRuns:
         self._disk = disk
         self._scope = hashlib.sha256(scope.encode()).digest()
         self._entries: OrderedDict[str, KeptRun] = OrderedDict()
+        self._name = by_identity(self._named)
 
     @classmethod
     def kept(cls, exporter: str) -> KeptRuns:
@@ -88,7 +90,7 @@ class KeptRuns:
         self._remember(name, run)
         self._disk.put(name, msgspec.msgpack.encode(run))
 
-    def _name(self, case: Case) -> str:
+    def _named(self, case: Case) -> str:
         return hashlib.sha256(self._scope + spelled(case)).hexdigest()
 
     def _get(self, name: str) -> KeptRun:

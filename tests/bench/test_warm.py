@@ -13,35 +13,52 @@ from conformance.engine.plan import plain_record
 from conformance.suite.case import Divergence, Origin, Raises
 
 
-def _busy(seconds):
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
+class Clock:
+    """Every reading takes a second, and whoever works moves it on."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        self.now += 1
+        return self.now
+
+    def work(self, seconds):
+        self.now += seconds
 
 
-def test_what_one_part_calls_of_another_counts_for_the_other():
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr("conformance.bench.warm.perf_counter", made)
+    return made
+
+
+def test_what_one_part_calls_of_another_counts_for_the_other_and_the_meter_for_none(clock):
     meter = Meter()
-    inner = meter("inner", _busy)
+    inner = meter("inner", clock.work)
 
     def outer():
-        _busy(0.02)
-        inner(0.03)
+        clock.work(20)
+        for _ in range(5):
+            inner(30)
 
     meter("outer", outer)()
-    assert meter.spent["inner"] == pytest.approx(0.03, abs=0.01)
-    assert meter.spent["outer"] == pytest.approx(0.02, abs=0.01)
+    assert meter.spent["inner"] == pytest.approx(5 * 31, abs=0.1), "a reading at the end of each"
+    assert meter.spent["outer"] == pytest.approx(21, abs=0.1)
+    assert set(meter.spent) == {"inner", "outer"}
 
 
-def test_time_counts_where_something_raises_as_well():
+def test_time_counts_where_something_raises_as_well(clock):
     meter = Meter()
 
     def failing():
-        _busy(0.01)
+        clock.work(10)
         raise ValueError
 
     with pytest.raises(ValueError, match=r"^$"):
         meter("part", failing)()
-    assert meter.spent["part"] >= 0.01
+    assert meter.spent["part"] == 11
 
 
 def test_every_part_of_a_run_is_seen_and_the_runtime_is_left_as_it_was(case_of, tmp_path, monkeypatch):
