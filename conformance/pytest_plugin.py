@@ -207,6 +207,7 @@ class Lab:
     def run(self, item: CaseItem) -> Record:
         """The record of an item."""
         from conformance.engine.execute import SharedCase, execute, take_seat
+        from conformance.engine.runtime import applicable, surroundings
 
         if item.backend not in self._seats:
             self._seats[item.backend] = take_seat(item.backend, self._tools)
@@ -215,7 +216,8 @@ class Lab:
             self._prepare(item, seat)
         if self._shared is None or self._shared.case != item.case:
             self._shared = SharedCase(item.case, self._tools)
-        return execute(self._shared, seat, self._tools, item.divergences)
+        declared = applicable(item.case, item.divergences, surroundings(seat.name, seat.versions))
+        return execute(self._shared, seat, self._tools, {each.id: each for each in declared})
 
     def _prepare(self, item: CaseItem, seat: Seat) -> None:
         """Prepare this item together with those after it; under xdist nobody knows which will come here."""

@@ -16,7 +16,6 @@ import msgspec
 from conformance.backends.contract import Backend
 from conformance.backends.failure import Failure, Investigator
 from conformance.engine.plan import plain_record
-from conformance.engine.runtime import surroundings
 from conformance.inputs import Inputs
 from conformance.observation import Array, Observation, Unsupported
 from conformance.record import BAD, Figure, Record, Suspicion, Verdict
@@ -42,7 +41,6 @@ class Judged(Protocol):
 class Tools:
     """The parts of the harness that execute a case, named so that tests can put others in their place.
 
-    ``applicable(case, divergences, runtime)`` are the declared divergences whose conditions hold for the case, here.
     ``judge(case, expectation, observation, observes, divergences)`` is the verdict with its figures.
     ``rounded(expectation)`` is what is expected of each step, by quantity, as it would be stored.
     ``suspects(case, expectation, observation, observes, figures, backend)`` is what a failure says about its cause.
@@ -51,7 +49,6 @@ class Tools:
     load: Callable[[str], Backend]
     make_inputs: Callable[[Case], Inputs]
     expect: Callable[[Case, Inputs], Any]
-    applicable: Callable[[Case, Mapping[str, Divergence], Mapping[str, str]], Sequence[Divergence]]
     judge: Callable[[Case, Any, Observation, tuple[str, ...], Sequence[Divergence]], Judged]
     devices: Callable[[], dict[str, str]]
     rounded: Callable[[Any], tuple[dict[str, Array], ...]] = lambda expectation: ()  # noqa: ARG005 - where nothing is expected
@@ -118,6 +115,7 @@ def execute(
 ) -> Record:
     """The record of one case on one backend; never raises but for KeyboardInterrupt and the like.
 
+    divergences: by id, those that can hold on this backend.
     evidence: the folder in which a backend may keep what shows a failure.
     """
     case = shared.case
@@ -153,7 +151,7 @@ def _run(
         return plain_record(
             case, seat.name, "unsupported", reason, detail="" if text.strip() == reason else text[:DETAIL_LIMIT]
         )
-    declared = tools.applicable(case, divergences, surroundings(seat.name, seat.versions))
+    declared = [divergences[name] for name in case.divergences if name in divergences]
     judged = tools.judge(case, shared.expectation, observation, tuple(backend.observes), declared)
     detail = ""
     if judged.verdict == "fail" and isinstance(backend, Investigator):

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import metadata
 
 from conformance.suite.case import Case, Divergence
-from conformance.suite.when import case_context, holds, of_runtime
+from conformance.suite.when import holds, of_runtime
 
 
 def surroundings(backend: str, versions: Mapping[str, str]) -> dict[str, str]:
@@ -31,10 +31,9 @@ def possible(divergences: Mapping[str, Divergence], runtime: Mapping[str, str]) 
 
 
 def applicable(case: Case, divergences: Mapping[str, Divergence], runtime: Mapping[str, str]) -> list[Divergence]:
-    """The declared divergences whose every condition holds for this case, here."""
-    declared = [divergences[name] for name in case.divergences if name in divergences]
-    context = {**case_context(case), **runtime} if declared else {}
-    return [divergence for divergence in declared if holds(divergence.when, context)]
+    """Those that hold for this case, here.  What they ask of the case was asked when the suite was loaded."""
+    declared = {name: divergences[name] for name in case.divergences if name in divergences}
+    return list(possible(declared, runtime).values())
 
 
 def foretold(

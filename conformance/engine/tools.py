@@ -10,7 +10,6 @@ from conformance import backends
 from conformance.backends.toolchain import version_of
 from conformance.diagnose import Searches
 from conformance.engine.execute import Tools
-from conformance.engine.runtime import applicable
 from conformance.input_cache import standard_inputs
 from conformance.inputs import make_inputs
 from conformance.inputs.make import stored
@@ -65,7 +64,6 @@ def standard() -> Tools:
         load=backends.load,
         make_inputs=standard_inputs() or make_inputs,
         expect=lambda case, inputs: Expectation(case, inputs, memory),
-        applicable=applicable,
         judge=judged,
         devices=devices,
         rounded=rounded,

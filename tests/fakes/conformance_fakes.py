@@ -136,7 +136,6 @@ def tools() -> Tools:
         load=load,
         make_inputs=lambda case: None,
         expect=lambda case, inputs: None,
-        applicable=lambda case, divergences, runtime: [],
         judge=judge,
         devices=lambda: {"cuda": "none"},
     )
