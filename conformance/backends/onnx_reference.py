@@ -21,6 +21,7 @@ from conformance.backends.onnx_evidence import observed, write_backend_test
 from conformance.backends.onnx_module import LateBatchExport, OnnxModule, with_dynamo
 from conformance.backends.plans import kept_plans
 from conformance.backends.reasons import stated
+from conformance.backends.seeds import seed_graph
 from conformance.inputs import Inputs
 from conformance.observation import Observation
 from conformance.suite.case import Case
@@ -39,8 +40,10 @@ class OnnxReference(OnnxModule):
             Unsupported: the exporter or the evaluator refuses a step, in its own words.
         """
         steps, seconds = [], 0.0
-        for planned in self._plans.of(case, inputs):
-            output, took = evaluated(self.model(planned), planned.x)
+        for number, planned in enumerate(self._plans.of(case, inputs)):
+            model = self.model(planned)
+            seed_graph(model, case, number)
+            output, took = evaluated(model, planned.x)
             step = observed(output)
             step.arrays.update(planned.trained)
             steps.append(step)

@@ -69,6 +69,13 @@ def exported_block(fault: Fault, exporter: str, runtime: str = "onnxruntime") ->
             block.imports |= {"import onnx.numpy_helper"}
         else:
             block.add("feed = t.numpy()")
+        if draws(fault.case):
+            block.add(
+                'kinds = {"Dropout": int, "RandomUniformLike": float}  # without a seed they draw anew on every run',
+                "for place, node in enumerate([n for n in model.graph.node if n.op_type in kinds]):",
+                f"    seed = kinds[node.op_type]({seed_of(fault.case, fault.last) >> 8} + place)",
+                '    node.attribute.append(onnx.helper.make_attribute("seed", seed))',
+            )
         block.add("y = ReferenceEvaluator(model).run(None, {model.graph.input[0].name: feed})[0]")
         block.add("got = np.asarray(y).astype(float)")
         return block

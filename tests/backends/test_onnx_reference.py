@@ -9,13 +9,14 @@ from onnx import TensorProto, helper
 
 from conformance.backends import load
 from conformance.backends.onnx_reference import evaluated
+from conformance.backends.seeds import seed_graph
 from conformance.inputs import make_inputs
 from conformance.observation import Unsupported
 
 
-def _model(node, shape=(2, 3)):
+def _model(*nodes, shape=(2, 3)):
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy")
-    graph = helper.make_graph([node], "main", [x], [y])
+    graph = helper.make_graph(nodes, "main", [x], [y])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
@@ -62,6 +63,33 @@ def test_what_the_evaluator_cannot_run_is_unsupported_in_its_words():
     model = _model(helper.make_node("Reshape", ["x", "x"], ["y"]))
     with pytest.raises(Unsupported, match=r"^run: "):
         evaluated(model, np.ones((2, 3), np.float32))
+
+
+@pytest.mark.parametrize("op", ["Dropout", "Dropout1d", "Dropout2d"])
+def test_the_same_case_drops_the_same_and_another_step_something_else(op, case_of):
+    case = case_of(op, shape=(16, 32) if op == "Dropout" else (16, 32, 2, 2)[: int(op[-2]) + 2], steps=("train",) * 2)
+    inputs = make_inputs(case)
+    first, again = (load("onnx-reference").run(case, inputs).steps for _ in range(2))
+    masks = [step.arrays["output"] == 0 for step in first]
+    assert all(0 < mask.sum() < mask.size for mask in masks)
+    assert not np.array_equal(*masks)
+    for step, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(step.arrays["output"], other.arrays["output"])
+
+
+def test_nodes_that_draw_in_one_graph_draw_apart_and_keep_a_seed_that_they_have(case_of):
+    types = ("Dropout", "RandomUniformLike", "Relu", "RandomUniformLike", "Dropout")
+    nodes = [helper.make_node(kind, ["x"], ["y" if place == 4 else f"y{place}"]) for place, kind in enumerate(types)]
+    nodes[-1].attribute.append(helper.make_attribute("seed", 7))
+    model = _model(*nodes)
+    seed_graph(model, case_of("Linear"), 0)
+    assert sum(len(node.attribute) for node in model.graph.node) == 1, "a case that draws nothing"
+    seed_graph(model, case_of("Dropout"), 0)
+    onnx.checker.check_model(model)
+    *drawn, own = (helper.get_node_attr_value(node, "seed") for node in model.graph.node if node.attribute)
+    assert [type(seed) for seed in drawn] == [int, float, float]
+    assert len(set(drawn)) == 3
+    assert own == 7
 
 
 def test_versions_leave_out_the_runtime_that_is_not_used():
