@@ -8,7 +8,7 @@ that the running statistics of training are those of another definition.  Operat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -156,30 +156,11 @@ def node_of(case: Case, *, training: bool) -> Node:
 
 @lru_cache(_MODELS)
 def _checked(node: Node) -> bytes:
-    """The model, serialised, if the checker of onnx has nothing against it.
-
-    To build and check one takes a fifth as long as to load it, so those that differ in numbers alone share that.
-    """
-    model = onnx.ModelProto()
-    model.CopyFrom(_pattern(node.dtype, node.param_dtype, len(node.shape), node.momentum is not None))
-    (made,) = model.graph.node
-    for attribute in made.attribute:
-        if attribute.name in ("epsilon", "momentum"):
-            attribute.f = node.eps if attribute.name == "epsilon" else node.momentum
-    for value in (*model.graph.input, *model.graph.output):
-        sizes = node.shape if value.name in ("X", "Y") else (node.channels,)
-        for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
-            dim.dim_value = size
+    """The model, serialised, if the checker of onnx has nothing against it."""
+    model = training_model(node)
+    onnx.checker.check_model(model)
     data: bytes = model.SerializeToString()
     return data
-
-
-@cache
-def _pattern(dtype: str, param_dtype: str, rank: int, training: bool) -> onnx.ModelProto:  # noqa: FBT001 - it is cached
-    """A model of this kind, which the checker of onnx has nothing against."""
-    model = training_model(Node((1,) * rank, 1, dtype, param_dtype, 1.0, 1.0 if training else None))
-    onnx.checker.check_model(model)
-    return model
 
 
 def training_model(wanted: Node) -> onnx.ModelProto:
