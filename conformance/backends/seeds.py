@@ -37,6 +37,11 @@ def seed_runtime(case: Case, step: int) -> None:
         onnxruntime.set_seed(seed_of(case, step))
 
 
+def seed_of_nodes(case: Case, step: int) -> int:
+    """The seed of the first node of a graph that draws, which each next one exceeds by one; float32 holds it."""
+    return seed_of(case, step) >> 8
+
+
 def seed_graph(model: onnx.ModelProto, case: Case, step: int) -> None:
     """Give every node that draws a seed of its own; for want of one, the evaluator of onnx asks the system."""
     if not draws(case):
@@ -46,7 +51,7 @@ def seed_graph(model: onnx.ModelProto, case: Case, step: int) -> None:
     drawing = [node for node in model.graph.node if node.op_type in DRAWING]
     for place, node in enumerate(drawing):
         if all(attribute.name != "seed" for attribute in node.attribute):
-            seed = (seed_of(case, step) >> 8) + place  # a whole number that float32 holds
+            seed = seed_of_nodes(case, step) + place
             node.attribute.append(onnx.helper.make_attribute("seed", DRAWING[node.op_type](seed)))
 
 

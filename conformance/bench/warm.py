@@ -117,11 +117,8 @@ def meter_onnxruntime(meter: Meter) -> Callable[[], None]:
         made = create(model, optimise=optimise)
         return sessions.Loaded(Timed(meter, made.runtime), made.takes, made.plain)
 
-    def put(load_bytes: Any) -> None:
-        sessions.load_bytes = load_bytes
-
-    put(load)
-    return lambda: put(plain)
+    sessions.load_bytes = load
+    return lambda: setattr(sessions, "load_bytes", plain)
 
 
 def warm(

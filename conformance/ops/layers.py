@@ -11,6 +11,7 @@ from conformance.ops.misfits import (
     divided,
     flattened_axes,
     half_padding,
+    pair,
     probability,
     room,
     size_of_axis,
@@ -24,11 +25,6 @@ _SIZES = ("int", "ints")
 
 def _facts(shape: Shape, channels: int) -> dict[str, int]:
     return {"rank": len(shape), "batch": shape[0] if shape else 0, "channels": channels, "elements": prod(shape)}
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    first, second = (value, value) if isinstance(value, int) else value
-    return int(first), int(second)
 
 
 def _as_given(args: Args, shape: Shape) -> dict[str, Any]:  # noqa: ARG001 - nothing follows from the shape
@@ -90,17 +86,17 @@ def _conv_complete(args: Args, shape: Shape) -> dict[str, Any]:
 
 def _conv_parameters(args: Args) -> dict[str, Shape]:
     outside, groups = int(args["out_channels"]), int(args["groups"])
-    weight: Shape = (outside, int(args["in_channels"]) // groups, *_pair(args["kernel_size"]))
+    weight: Shape = (outside, int(args["in_channels"]) // groups, *pair(args["kernel_size"]))
     return {"weight": weight} | ({"bias": (outside,)} if args["bias"] else {})
 
 
 def _conv_shape(args: Args, shape: Shape) -> Shape:
-    kernel, stride, dilation = (_pair(args[name]) for name in ("kernel_size", "stride", "dilation"))
+    kernel, stride, dilation = (pair(args[name]) for name in ("kernel_size", "stride", "dilation"))
     reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
     if args["padding"] == "same":
         added = reach
     else:
-        added = [0, 0] if args["padding"] == "valid" else [2 * p for p in _pair(args["padding"])]
+        added = [0, 0] if args["padding"] == "valid" else [2 * p for p in pair(args["padding"])]
     sizes = [max((shape[axis - 2] + added[axis] - reach[axis] - 1) // stride[axis] + 1, 0) for axis in (0, 1)]
     return (*shape[:-3], int(args["out_channels"]), *sizes)
 
@@ -138,8 +134,8 @@ _CONV2D = Op(
 
 
 def _pool_shape(args: Args, shape: Shape) -> Shape:
-    kernel, padding, dilation = (_pair(args.get(name, 1)) for name in ("kernel_size", "padding", "dilation"))
-    stride = kernel if args["stride"] is None else _pair(args["stride"])
+    kernel, padding, dilation = (pair(args.get(name, 1)) for name in ("kernel_size", "padding", "dilation"))
+    stride = kernel if args["stride"] is None else pair(args["stride"])
     sizes = []
     for axis in (0, 1):
         length = shape[axis - 2] + padding[axis]
@@ -154,7 +150,7 @@ def _pool_shape(args: Args, shape: Shape) -> Shape:
 
 def _pool_facts(args: Args, shape: Shape) -> dict[str, int]:
     return _facts(shape, _channels(shape)) | {
-        "window": prod(_pair(args["kernel_size"])),
+        "window": prod(pair(args["kernel_size"])),
         "unbatched": int(len(shape) == 3),
     }
 

@@ -14,7 +14,8 @@ from conformance.ops.entry import Args, Shape
 Misfit = Callable[[Args, Shape], str]
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def pair(value: Any) -> tuple[int, int]:
+    """One number for both axes of an image, or one for each."""
     first, second = (value, value) if isinstance(value, int) else value
     return int(first), int(second)
 
@@ -73,19 +74,17 @@ def divided(name: str, *channels: str) -> Misfit:
 def windows(args: Args, shape: Shape) -> str:  # noqa: ARG001 - one signature for all misfits
     """Kernels, strides and dilations are 1 at least, and padding is not negative."""
     for name in ("kernel_size", "stride", "dilation"):
-        if args.get(name) is not None and min(_pair(args[name])) < 1:
+        if args.get(name) is not None and min(pair(args[name])) < 1:
             return f"{name} is {args[name]}; it is 1 at least"
     padding = args["padding"]
     return (
-        f"padding is {padding}; it is 0 at least"
-        if padding not in ("same", "valid") and min(_pair(padding)) < 0
-        else ""
+        f"padding is {padding}; it is 0 at least" if padding not in ("same", "valid") and min(pair(padding)) < 0 else ""
     )
 
 
 def half_padding(args: Args, shape: Shape) -> str:  # noqa: ARG001 - one signature for all misfits
     """Pooling pads by half of the kernel at most."""
-    kernel, padding = _pair(args["kernel_size"]), _pair(args["padding"])
+    kernel, padding = pair(args["kernel_size"]), pair(args["padding"])
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         return f"padding is {args['padding']}, more than half of the kernel_size, {args['kernel_size']}"
     return ""

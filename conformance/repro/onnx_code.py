@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.backends.dynamic_axes import dynamic_axes, example_shape
-from conformance.backends.seeds import draws, seed_of
+from conformance.backends.seeds import draws, seed_of, seed_of_nodes
 from conformance.repro import torch_code
 from conformance.repro.block import Block
 from conformance.repro.fault import Fault
@@ -73,7 +73,7 @@ def exported_block(fault: Fault, exporter: str, runtime: str = "onnxruntime") ->
             block.add(
                 'kinds = {"Dropout": int, "RandomUniformLike": float}  # without a seed they draw anew on every run',
                 "for place, node in enumerate([n for n in model.graph.node if n.op_type in kinds]):",
-                f"    seed = kinds[node.op_type]({seed_of(fault.case, fault.last) >> 8} + place)",
+                f"    seed = kinds[node.op_type]({seed_of_nodes(fault.case, fault.last)} + place)",
                 '    node.attribute.append(onnx.helper.make_attribute("seed", seed))',
             )
         block.add("y = ReferenceEvaluator(model).run(None, {model.graph.input[0].name: feed})[0]")

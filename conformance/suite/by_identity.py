@@ -1,7 +1,7 @@
 """What a function said of an object that never changes, for as long as it is asked about the very same object.
 
-Cases and conditions hold dicts and lists, so that they have no hash; and to compare them takes as long as most of what
-is asked of them.
+A case holds dicts and lists, so that it has no hash; and to compare cases takes as long as most of what is asked of
+them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TypeVar
 Thing = TypeVar("Thing")
 Answer = TypeVar("Answer")
 
-LIMIT = 1024  # more than a worker has in hand, and than a suite declares
+LIMIT = 256  # more than a worker has in hand
 
 
 def by_identity(function: Callable[[Thing], Answer]) -> Callable[[Thing], Answer]:

@@ -14,7 +14,6 @@ from operator import attrgetter
 from typing import Any
 
 from conformance.ops import OPS
-from conformance.suite.by_identity import by_identity
 from conformance.suite.case import Case, step_words
 
 When = Mapping[str, Any]
@@ -64,7 +63,6 @@ def static_match(condition: Compiled, context: Context) -> bool:
     return True
 
 
-@by_identity
 def compiled(when: When) -> Compiled:
     """``when`` as predicates, for conditions that are asked of many cases."""
     return tuple((key, _version(wanted) if key in PACKAGES else _predicate(wanted)) for key, wanted in when.items())
@@ -152,7 +150,6 @@ def _satisfies(version: str, specifier: str) -> bool:
 # ---- contexts ------------------------------------------------------------------------------------------------------
 
 
-@by_identity
 def case_context(case: Case) -> dict[str, Any]:
     """A case as the keys and values that a ``when`` speaks of."""
     return flatten(
